@@ -1,0 +1,364 @@
+"""The decoder-only transformer of the Qwen2 family, its KV cache, and the Hugging Face folders it lives in.
+
+Shapes: B rows, T tokens of this call, S positions in the cache, C hidden size, H query heads, K key/value heads,
+D head size, F feed-forward size, V vocabulary. Modules carry the names of the checkpoint's tensors, so that loading is
+a comparison of two lists of names.
+
+Left out on purpose: dropout, attention biases beyond q/k/v, sliding windows, quantisation, tensor parallelism.
+"""
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from config import Refusal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The fields of a Qwen2 `config.json` that change what is computed."""
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    max_position_embeddings: int = 32768
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    tie_word_embeddings: bool = False
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+
+class KVCache:
+    """Keys and values of `slots` rows, room for `capacity` positions each; every row has a length of its own.
+
+    k, v: per layer [slots, K, capacity, D]. lengths: [slots] int64, positions that hold something.
+    """
+
+    def __init__(self, config: ModelConfig, slots: int, capacity: int, device, dtype):
+        shape = (config.num_hidden_layers, slots, config.num_key_value_heads, capacity, config.head_size)
+        self.k, self.v = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+        self.lengths = torch.zeros(slots, dtype=torch.int64, device=device)
+
+    def fill(self, slots, source: "KVCache", row: int, length: int) -> None:
+        """Copy `length` positions of one row of another cache into `slots`: a prefilled prompt, given to its group."""
+        self.k[:, slots, :, :length] = source.k[:, row, :, :length].unsqueeze(1)
+        self.v[:, slots, :, :length] = source.v[:, row, :, :length].unsqueeze(1)
+        self.lengths[slots] = length
+
+    def move(self, source: list[int], target: list[int], length: int) -> None:
+        """Copy whole rows within this cache; `length` bounds what they hold."""
+        self.k[:, target, :, :length] = self.k[:, source, :, :length]
+        self.v[:, target, :, :length] = self.v[:, source, :, :length]
+        self.lengths[target] = self.lengths[source]
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int, eps: float):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
+
+    def forward(self, x):
+        scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)  # fp32: bf16 squares lose too much
+        return self.weight * (x.float() * scale).to(x.dtype)
+
+
+def rope_tables(config: ModelConfig, device=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin [max_position, D]; sin carries the sign of rotate-half, so rotation is x*cos + swap(x)*sin."""
+    half = config.head_size // 2
+    frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float32, device=device) / half)
+    angle = torch.arange(config.max_position_embeddings, dtype=torch.float32, device=device)[:, None] * frequency
+    return torch.cat((angle.cos(), angle.cos()), -1), torch.cat((-angle.sin(), angle.sin()), -1)
+
+
+def rotate(x, cos, sin):
+    """Rotary embedding (RoFormer, arXiv 2104.09864) in the half-split layout of Hugging Face; x [B, *, T, D]."""
+    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return x * cos + swapped * sin
+
+
+class Attention(nn.Module):
+    def __init__(self, c: ModelConfig):
+        super().__init__()
+        self.heads, self.kv_heads, self.size = c.num_attention_heads, c.num_key_value_heads, c.head_size
+        self.q_proj = nn.Linear(c.hidden_size, self.heads * self.size)
+        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size)
+        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size)
+        self.o_proj = nn.Linear(self.heads * self.size, c.hidden_size, bias=False)
+
+    def forward(self, x, rope, store=None, mask=None):
+        """x [B, T, C] to the same. `store(k, v)` puts new keys and values into a cache and returns all of it."""
+        B, T, _ = x.shape
+        q = self.q_proj(x).view(B, T, self.heads, self.size).transpose(1, 2)  # (B, H, T, D)
+        k = self.k_proj(x).view(B, T, self.kv_heads, self.size).transpose(1, 2)  # (B, K, T, D)
+        v = self.v_proj(x).view(B, T, self.kv_heads, self.size).transpose(1, 2)
+        q, k = rotate(q, *rope), rotate(k, *rope)
+        if store is not None:
+            k, v = store(k, v)  # (B, K, S, D)
+        if mask is None:  # nothing came before: plain causal attention
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
+        else:
+            out = attend_cached(q, k, v, mask)
+        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
+
+
+def attend_cached(q, k, v, mask):
+    """Attention of a few new tokens to a cache: q [B, H, T, D], k and v [B, K, S, D], additive mask [B, 1, T, S].
+
+    The heads that share a key/value head stand in one matrix with the new tokens, so K and V are read once and never
+    expanded. Written out because it measured twice as fast as scaled_dot_product_attention for one token on a CPU.
+    """
+    B, H, T, D = q.shape
+    K = k.shape[1]
+    if T > 1:  # the rows of the matrix are (head in group, token): repeat the tokens' mask for each head
+        mask = mask.repeat(1, 1, H // K, 1)
+    scores = torch.matmul(q.reshape(B, K, -1, D), k.transpose(-1, -2)) * D ** -0.5 + mask  # (B, K, H/K*T, S)
+    return torch.matmul(scores.softmax(-1, dtype=torch.float32).to(v.dtype), v).view(B, H, T, D)
+
+
+class MLP(nn.Module):
+    def __init__(self, c: ModelConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # SwiGLU (arXiv 2002.05202)
+
+
+class Layer(nn.Module):
+    def __init__(self, c: ModelConfig):
+        super().__init__()
+        self.self_attn, self.mlp = Attention(c), MLP(c)
+        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+
+    def forward(self, x, rope, store=None, mask=None):
+        x = x + self.self_attn(self.input_layernorm(x), rope, store, mask)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    """`model(ids)` on ids [B, T] gives logits [B, T, V]."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config, self.stop_ids = config, ()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        cos, sin = rope_tables(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed_tokens.weight.device
+
+    def forward(self, ids, cache: KVCache | None = None, new=None):
+        return self.head(self.hidden(ids, cache, new))
+
+    def head(self, hidden):
+        """Hidden states [..., C] to logits [..., V], in the compute type."""
+        weight = self.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
+        return F.linear(hidden, weight)
+
+    def hidden(self, ids, cache: KVCache | None = None, new=None, span: int | None = None):
+        """Final hidden states [B, T, C] of ids [B, T].
+
+        With a cache, row b continues at position cache.lengths[b] of slot b (the first B slots), and its length grows by
+        `new[b]` (default T): tokens beyond that are right padding, written where the next call overwrites them. `span`
+        bounds the positions in use after this call, for callers that know it without asking the device.
+        """
+        B, T = ids.shape
+        dtype = self.embed_tokens.weight.dtype
+        x, mask = self.embed_tokens(ids), None
+        if cache is None:
+            assert T <= self.config.max_position_embeddings, "longer than the context"
+            rope, stores = (self.cos[:T].to(dtype), self.sin[:T].to(dtype)), [None] * len(self.layers)
+        else:
+            start = cache.lengths[:B]
+            span = int(start.max()) + T if span is None else span
+            assert span <= cache.k.shape[3], "longer than the cache"
+            position = start[:, None] + torch.arange(T, device=ids.device)  # (B, T)
+            rope = self.cos[position].unsqueeze(1).to(dtype), self.sin[position].unsqueeze(1).to(dtype)
+            if span > T:  # somebody has a past
+                seen = torch.arange(span, device=ids.device) <= position[:, :, None]  # (B, T, S)
+                mask = torch.zeros(seen.shape, dtype=dtype, device=ids.device).masked_fill_(~seen, float("-inf"))[:, None]
+            stores = [cache_writer(cache, i, position, span) for i in range(len(self.layers))]
+        for layer, store in zip(self.layers, stores):
+            x = layer(x, rope, store, mask)
+        if cache is not None:
+            cache.lengths[:B] += T if new is None else new
+        return self.norm(x)
+
+
+def cache_writer(cache: KVCache, layer: int, position, span: int):
+    """A function that writes k, v [B, K, T, D] at `position` [B, T] and returns views of the first B rows, `span` long."""
+    B, rows = len(position), torch.arange(len(position), device=position.device)[:, None]
+
+    def store(k, v):
+        for held, new in ((cache.k[layer], k), (cache.v[layer], v)):
+            held[rows, :, position] = new.transpose(1, 2)  # indexed (B, T) first, then K, D
+        return cache.k[layer, :B, :, :span], cache.v[layer, :B, :, :span]
+    return store
+
+
+def response_logprobs(model: Transformer, prompts: list[list[int]], responses: list[list[int]], temperature: float = 1.0):
+    """Log-probabilities of given responses, the trainer's side of what the sampler drew.
+
+    prompts, responses: B lists of ids. Returns (logprobs [B, T] with gradient, entropy [B, T] without), T the longest
+    response, both fp32 and 0 beyond a row's length. The head runs on response positions alone.
+    """
+    starts, lengths = ([len(row) for row in rows] for rows in (prompts, responses))
+    assert min(starts) and min(lengths), "an empty prompt or response has no log-probability"
+    T, device = max(lengths), model.device
+    # The last response id is only ever a target. Right padding cannot reach back through causal attention.
+    width = max(s + n for s, n in zip(starts, lengths)) - 1
+    ids = torch.tensor([(p + r[:-1] + [0] * width)[:width] for p, r in zip(prompts, responses)], device=device)
+    targets = torch.tensor([(r + [0] * T)[:T] for r in responses], device=device)
+    row, t = (torch.arange(T) < torch.tensor(lengths)[:, None]).nonzero(as_tuple=True)  # masks come from lengths
+    at = torch.tensor(starts)[row] - 1 + t  # response id t is predicted by the position before it
+    row, t, at = row.to(device), t.to(device), at.to(device)
+    logits = model.head(model.hidden(ids)[row, at]).float() / temperature  # (N, V)
+    logprobs = logits.log_softmax(-1)
+    with torch.no_grad():
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+    picked = logprobs.gather(1, targets[row, t][:, None]).squeeze(1)
+    empty = torch.zeros(len(prompts), T, device=device)
+    return empty.index_put((row, t), picked), empty.index_put((row, t), entropy)
+
+
+# ---------------------------------------------------------------- Hugging Face folders
+
+def read_config(folder: Path) -> ModelConfig:
+    """config.json, refused if it asks for something that this file does not compute."""
+    raw = read_json(folder / "config.json")
+    if raw.get("model_type") != "qwen2":
+        raise Refusal(f"{folder}: model_type {raw.get('model_type')!r} is not supported (qwen2 is)")
+    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        raise Refusal(f"{folder}: rope scaling {rope} is not supported")
+    if raw.get("use_sliding_window"):
+        raise Refusal(f"{folder}: sliding-window attention is not supported")
+    raw.setdefault("rope_theta", rope.get("rope_theta", 10000.0))
+    try:
+        return ModelConfig(**{name: raw[name] for name in ModelConfig.__dataclass_fields__ if name in raw})
+    except TypeError as error:
+        raise Refusal(f"{folder}/config.json: {error}") from None
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise Refusal(f"{path}: not JSON ({error})") from None
+
+
+def checkpoint_name(name: str) -> str:
+    """The name of one of our parameters in a Hugging Face checkpoint."""
+    return name if name.startswith("lm_head.") else "model." + name
+
+
+def load(path: str, device="cpu", dtype=torch.float32):
+    """(model, tokenizer) from a Hugging Face folder: config.json, model.safetensors, tokenizer.
+
+    Strict: a missing, surplus or misshapen tensor, a damaged file or a tokenizer without a stop token is a Refusal that
+    names it. A path that does not exist here is looked for beside this file, where the embedded `base` is.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoTokenizer
+    folder = Path(path) if Path(path).exists() else Path(__file__).parent / path
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise Refusal(f"{path} is not a model folder: no {name} in it")
+    with torch.device("meta"):
+        model = Transformer(read_config(folder))
+    wanted = {checkpoint_name(name): (name, p) for name, p in model.named_parameters()}
+    try:
+        with safe_open(str(folder / "model.safetensors"), "pt", device=str(device)) as file:
+            names = set(file.keys())
+            if model.config.tie_word_embeddings:
+                names.discard("lm_head.weight")  # some folders store the tied head a second time
+            for problem, found in (("missing", wanted.keys() - names), ("surplus", names - wanted.keys())):
+                if found:
+                    raise Refusal(f"{path}: {problem} tensor {min(found)} ({len(found)} {problem} in all)")
+            state = {}
+            for name in sorted(names):
+                shape, (ours, parameter) = tuple(file.get_slice(name).get_shape()), wanted[name]
+                if shape != tuple(parameter.shape):
+                    raise Refusal(f"{path}: tensor {name} has shape {shape}, config.json says {tuple(parameter.shape)}")
+                state[ours] = file.get_tensor(name).to(dtype)
+    except SafetensorError as error:
+        raise Refusal(f"{path}/model.safetensors is damaged ({error}); fetch or save it again") from None
+    model.load_state_dict(state, assign=True)
+    model.cos, model.sin = rope_tables(model.config, device)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    listed = read_json(folder / "generation_config.json").get("eos_token_id") \
+        if (folder / "generation_config.json").is_file() else None
+    listed = listed if isinstance(listed, list) else [listed]
+    model.stop_ids = tuple(sorted({i for i in (*listed, tokenizer.eos_token_id) if i is not None}))
+    if not model.stop_ids:
+        raise Refusal(f"{path}: the tokenizer has no stop token (eos_token); responses could never end")
+    return model, tokenizer
+
+
+@contextlib.contextmanager
+def new_folder(path):
+    """A folder that appears whole or not at all: filled beside its place, flushed, then renamed into it.
+
+    A folder that was there is replaced only then. After an error nothing of the new one is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        yield draft
+        for file in draft.iterdir():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    draft.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def save(path, model: Transformer, tokenizer, state: dict | None = None) -> None:
+    """Write a Hugging Face folder, whole or not at all; `state` stands in for the model's own parameters."""
+    with new_folder(path) as draft:
+        write(draft, model, tokenizer, state)
+
+
+def write(folder: Path, model: Transformer, tokenizer, state: dict | None = None) -> None:
+    """The files of a Hugging Face folder: config.json, generation_config.json, model.safetensors, the tokenizer's."""
+    from safetensors.torch import save_file
+    state = state or {name: p.detach() for name, p in model.named_parameters()}
+    dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
+    stops = list(model.stop_ids) if len(model.stop_ids) > 1 else model.stop_ids[0]
+    config = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+              "attention_dropout": 0.0, "use_sliding_window": False, "bos_token_id": None, "eos_token_id": stops,
+              "torch_dtype": dtype, **asdict(model.config)}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": stops}, indent=2) + "\n")
+    tokenizer.save_pretrained(folder)
+    save_file({checkpoint_name(name): t.contiguous().cpu() for name, t in state.items()},
+              folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,167 @@
+"""A run's folder: what stands in it, how it is written so that a kill at any moment loses nothing, how it is resumed.
+
+    config.json            the resolved configuration, versions and git commit
+    metrics.jsonl          a line per step; step 0 holds the first evaluation
+    rollouts.jsonl         some whole groups, with rewards, advantages and why
+    checkpoints/step-N/    a Hugging Face folder of the fp32 weights, and trainer.pt: optimizer state and step
+    summary.json           accuracy before and after, written at the end
+
+A log may be ahead of the newest checkpoint when a run is killed: resuming cuts it back to the checkpoint's step.
+"""
+import json
+import random
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+import model as lm
+import sample
+import tasks
+from config import Refusal
+from eval import held_out
+from optim import MasterAdamW, pick_device
+
+@dataclass
+class Run:
+    """Everything a step needs."""
+    c: object  # train.TrainConfig
+    folder: Path
+    model: lm.Transformer
+    tokenizer: object
+    optimizer: MasterAdamW
+    problems: object  # a task's name, or the training side of --data
+    held_out: list
+    reference: lm.Transformer | None
+    step: int = 0  # steps done
+    seconds: float = 0.0  # spent in steps and evaluations, earlier sittings included
+
+    def sampling(self) -> sample.Sampling:
+        return sample.Sampling(self.c.max_new_tokens, self.c.temperature,
+                               stop_strings=tasks.STOP_STRINGS.get(self.c.template, ()))
+
+    def seed(self, what: str) -> int:
+        return random.Random(f"{what}/{self.c.seed}/{self.step}").getrandbits(62)
+
+
+def versions() -> dict:
+    """What the numbers of a run depend on besides its configuration."""
+    import transformers
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return {"python": sys.version.split()[0], "torch": torch.__version__, "transformers": transformers.__version__,
+            "git_commit": commit.stdout.strip() or None, "threads": torch.get_num_threads()}
+
+
+def resumed(c, given: set[str]):
+    """The configuration of the run that --resume names."""
+    if extra := given - {"resume", "steps", "device"}:
+        raise Refusal(f"--resume takes the run's own settings; leave out --{min(extra).replace('_', '-')}")
+    file = Path(c.resume) / "config.json"
+    if not file.is_file():
+        raise Refusal(f"--resume {c.resume}: no run there (no config.json)")
+    stored = lm.read_json(file)
+    stored.pop("versions", None)
+    changes = {name: getattr(c, name) for name in given}
+    return replace(type(c)(**stored), **changes)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first (drafts carry a leading dot)."""
+    return sorted((folder / "checkpoints").glob("step-*"), key=lambda p: int(p.name.removeprefix("step-")))
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write beside the place, then rename into it: the file is whole or as it was."""
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(text)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def append_line(path: Path, record: dict) -> None:
+    with open(path, "a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def cut_log(path: Path, step: int) -> list[dict]:
+    """Drop the lines after `step`, and a line that a kill left unfinished; returns what stays."""
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break  # only the last line can be broken
+        if record["step"] <= step:
+            kept.append(record)
+    if path.exists():
+        write_file(path, "".join(json.dumps(r) + "\n" for r in kept))
+    return kept
+
+
+def open_run(c) -> Run:
+    """Load everything, and make the run's folder or take up the one to resume."""
+    device, dtype = pick_device(c.device)
+    if c.data:
+        sides = tasks.read_jsonl(c.data, c.question_field, c.answer_field)
+        problems, test = sides["train"], held_out(c.task, c.eval_problems, c.data, c.question_field, c.answer_field)
+    else:
+        problems, test = c.task, held_out(c.task, c.eval_problems)
+    if c.resume:
+        folder = Path(c.resume)
+    else:
+        folder = Path(c.out or free_name(f"runs/{Path(c.data).stem if c.data else c.task.replace(':', '')}-{c.loss}"
+                                         f"-seed{c.seed}"))
+        if (folder / "config.json").exists():
+            raise Refusal(f"{folder} holds a run already: go on with --resume {folder} or choose another --out")
+    saved = checkpoints(folder)
+    model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, device, torch.float32 if saved else dtype)
+    optimizer = MasterAdamW(model, weight_decay=c.weight_decay)
+    if saved and dtype != torch.float32:  # checkpoints hold the masters: make the compute copy from them
+        masters = [m.detach().clone() for m in optimizer.masters]
+        optimizer = MasterAdamW(model.to(dtype), weight_decay=c.weight_decay)
+        for master, value in zip(optimizer.masters, masters):
+            master.data.copy_(value)
+    reference = lm.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
+    sample.check_prompts(model, [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer)
+                                 for p in test + (problems if c.data else [])], c.max_new_tokens)
+    this = Run(c, folder, model, tokenizer, optimizer, problems, test, reference)
+    folder.mkdir(parents=True, exist_ok=True)
+    if saved:
+        state = torch.load(saved[-1] / "trainer.pt", map_location=device, weights_only=True)
+        optimizer.adam.load_state_dict(state["adam"])
+        this.step = state["step"]
+    lines = cut_log(folder / "metrics.jsonl", this.step if saved else -1)
+    cut_log(folder / "rollouts.jsonl", this.step if saved else -1)
+    this.seconds = sum(line["seconds"] for line in lines)
+    write_file(folder / "config.json", json.dumps({**asdict(replace(c, resume=None, out=str(folder))),
+                                                   "versions": versions()}, indent=2) + "\n")
+    return this
+
+
+def free_name(name: str) -> str:
+    """`name`, or `name-2`, `name-3`, … if a folder of that name is there."""
+    return next(n for i in range(1, 10 ** 6) if not Path(n := name if i == 1 else f"{name}-{i}").exists())
+
+
+def save(this: Run) -> Path:
+    """A checkpoint: a Hugging Face folder of the fp32 masters and the trainer's state, whole or not at all."""
+    place = this.folder / "checkpoints" / f"step-{this.step}"
+    with lm.new_folder(place) as draft:
+        lm.write(draft, this.model, this.tokenizer, this.optimizer.named_masters())
+        torch.save({"adam": this.optimizer.adam.state_dict(), "step": this.step}, draft / "trainer.pt")
+    return place
+
+
+def summary(this: Run) -> dict:
+    """The run in one record, from the evaluations in its metrics."""
+    evaluations = [line for line in map(json.loads, (this.folder / "metrics.jsonl").read_text().splitlines())
+                   if "eval_accuracy" in line]
+    first, last = evaluations[0], evaluations[-1]
+    return {"accuracy_before": first["eval_accuracy"], "accuracy_before_ci": first["eval_accuracy_ci"],
+            "accuracy_after": last["eval_accuracy"], "accuracy_after_ci": last["eval_accuracy_ci"],
+            "length_before": first["eval_length"], "length_after": last["eval_length"], "steps": this.step,
+            "seconds": round(this.seconds, 1), "device": str(this.model.device), "seed": this.c.seed}

@@ -1,0 +1,38 @@
+"""A tiny random model with the base's tokenizer: every test runs on a CPU without a network, in seconds."""
+import pytest
+import torch
+
+import model as lm
+import sft
+
+TINY = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=256, tie_word_embeddings=True)
+
+
+def pytest_configure(config):
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return lm.load("base")[1]
+
+
+def make_tiny(tokenizer, seed=0, **shape):
+    """Weights ten times the usual size, so that logits differ enough for a mistake to show."""
+    model = sft.new_model({**TINY, **shape}, tokenizer, seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(10) if p.dim() > 1 else p.add_(torch.randn(p.shape) * 0.1)
+    return model
+
+
+@pytest.fixture
+def tiny(tokenizer):
+    return make_tiny(tokenizer)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path, tokenizer):
+    lm.save(tmp_path / "tiny", make_tiny(tokenizer), tokenizer)
+    return str(tmp_path / "tiny")

@@ -1,0 +1,253 @@
+"""The loop: sample groups, reward them, turn rewards into advantages, update, log, evaluate, save.
+
+    python train.py                                    # the embedded base learns Countdown
+    python train.py --loss grpo --seed 1 --out runs/grpo
+    python train.py --resume runs/grpo
+
+A step is a pure function of the weights, the optimizer's state, the seed and the step's number: problems and draws are
+seeded by (seed, step). So a checkpoint needs no random generator's state, and a resumed run repeats an undisturbed one.
+
+Left out on purpose: several GPUs, asynchronous sampling, learning-rate decay, a value network.
+"""
+import importlib.util
+import json
+import random
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+from tqdm import tqdm
+
+import grpo
+import model as lm
+import plot
+import reward
+import sample
+import tasks
+from config import Refusal, parse, run, setting
+from eval import evaluate
+from optim import micro_batches
+from runs import Run, append_line, open_run, resumed, save, summary, write_file
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    out: str | None = setting(None, "run folder; by default a new one under runs/")
+    model: str = setting("base", "model folder to start from")
+    task: str = setting("countdown", "countdown, kk or arithmetic, with a size if you like (countdown:4)")
+    data: str | None = setting(None, "JSONL file of problems, instead of --task")
+    question_field: str = setting("question", "field of --data that holds the question")
+    answer_field: str = setting("answer", "field of --data that holds the answer")
+    template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
+    reward: str = setting("dr_grpo", "rule reward", choices=tuple(reward.REWARDS))
+    loss: str = setting("dr_grpo", "loss", choices=tuple(grpo.LOSSES))
+    std: str = setting("auto", "divide advantages by the group's standard deviation", choices=("auto", "on", "off"))
+    normaliser: str = setting("auto", "what a row's summed loss is divided by", choices=("auto", *grpo.NORMALISERS))
+    clip_low: float = setting(0.2, "ratios below 1 - this are clipped")
+    clip_high: float = setting(0.2, "ratios above 1 + this are clipped")
+    kl_coef: float = setting(0.0, "weight of the KL term to the starting model; 0 keeps no reference model")
+    kl_kind: str = setting("k3", "estimator of the KL term", choices=("k1", "k2", "k3"))
+    steps: int = setting(80, "steps")
+    prompts_per_step: int = setting(16, "problems per step")
+    group_size: int = setting(16, "responses per problem")
+    updates_per_step: int = setting(1, "optimizer steps that a step's rollouts are divided among")
+    max_new_tokens: int = setting(256, "longest response, tokens")
+    temperature: float = setting(1.0, "of the sampler, and of the trainer's log-probs")
+    top_k: int = setting(0, "refused: see top_p")
+    top_p: float = setting(1.0, "refused: the trainer's distribution is not cut off, the sampler's must not be either")
+    lr: float = setting(3e-4, "learning rate, constant after warm-up")
+    warmup: int = setting(5, "steps of linear warm-up")
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
+    clip_norm: float = setting(1.0, "largest gradient norm")
+    token_budget: int = setting(0, "tokens per micro-batch, padding included; 0: 2048 on a CPU, 32768 on a GPU")
+    eval_every: int = setting(20, "steps between evaluations on held-out problems")
+    eval_problems: int = setting(512, "held-out problems, one response each; 0 takes all of --data")
+    save_every: int = setting(20, "steps between checkpoints")
+    seed: int = setting(0, "seed of problems and draws")
+    device: str = setting("auto", "auto, cpu or cuda")
+    recipe: str | None = setting(None, "TOML file of settings; flags beat it")
+    resume: str | None = setting(None, "run folder to go on with; only --steps, --device may be given beside it")
+
+    def __post_init__(self):
+        for name, low in dict(steps=1, prompts_per_step=1, group_size=2, updates_per_step=1, max_new_tokens=1,
+                              eval_every=1, save_every=1, token_budget=0, warmup=0, eval_problems=0).items():
+            if getattr(self, name) < low:
+                why = ": a group of one has no advantage" if name == "group_size" else ""
+                raise Refusal(f"--{name.replace('_', '-')} must be at least {low}{why}")
+        if self.top_k or self.top_p != 1.0:
+            raise Refusal("training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, or sampler "
+                          "and trainer would disagree about every probability")
+        if self.temperature <= 0 or self.lr < 0:
+            raise Refusal("--temperature must be above 0 and --lr not negative")
+        if self.eval_problems == 0 and self.data is None:
+            raise Refusal("--eval-problems must be at least 1 without --data")
+        for flag, value, known in (("reward", self.reward, reward.REWARDS), ("template", self.template, tasks.TEMPLATES),
+                                   ("kl-kind", self.kl_kind, ("k1", "k2", "k3"))):
+            if value not in known:  # the command line checks its choices itself; recipes arrive here
+                raise Refusal(f"--{flag} {value}: choose {', '.join(known)}")
+        grpo.choose(self.loss, self.std, self.normaliser)
+
+
+# ---------------------------------------------------------------- the update
+
+def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float, c: TrainConfig, reference=None) -> dict:
+    """One optimizer step on a list of rollouts with their advantages [B]; returns what to log of it.
+
+    Rows of advantage 0 cost no forward pass, but they stay in the denominators: they are zeros of the same mean.
+    """
+    step = grpo.Denominators(len(rollouts), sum(len(r.response) for r in rollouts), c.max_new_tokens)
+    chosen = [i for i in range(len(rollouts)) if advantage[i] != 0 or c.kl_coef]  # the KL term acts on all rows
+    stats = dict(loss=0.0, grad_norm=0.0, entropy=0.0, gap_sum=0.0, gap_max=0.0, clipped=0.0, kl=0.0, tokens=0)
+    budget = c.token_budget or (32768 if model.device.type == "cuda" else 2048)
+    loss_kind = grpo.choose(c.loss, c.std, c.normaliser)
+    for batch in micro_batches([len(rollouts[i].prompt) + len(rollouts[i].response) for i in chosen], budget):
+        rows = [rollouts[chosen[i]] for i in batch]
+        prompts, responses = [r.prompt for r in rows], [r.response for r in rows]
+        logprobs, entropy = lm.response_logprobs(model, prompts, responses, c.temperature)
+        T = logprobs.shape[1]
+        old = torch.tensor([r.logprobs + [0.0] * (T - len(r.logprobs)) for r in rows], device=model.device)
+        lengths = torch.tensor([len(r) for r in responses], device=model.device)
+        with torch.no_grad():
+            ref = lm.response_logprobs(reference, prompts, responses, c.temperature)[0] if reference else None
+            gap = (logprobs - old).abs()
+        A = advantage[[chosen[i] for i in batch]].to(model.device)
+        loss, more = grpo.policy_loss(logprobs, old, A, lengths, loss_kind, step, c.clip_low, c.clip_high, ref,
+                                      c.kl_coef, c.kl_kind)
+        loss.backward()
+        optimizer.accumulate()
+        for name, value in (("loss", loss), ("entropy", entropy.sum()), ("gap_sum", gap.sum()),
+                            ("clipped", more["clipped"]), ("kl", more["kl"]), ("tokens", lengths.sum())):
+            stats[name] += float(value)
+        stats["gap_max"] = max(stats["gap_max"], float(gap.max()))
+    if chosen:
+        stats["grad_norm"] = optimizer.step(lr, c.clip_norm)
+    return stats
+
+
+# ---------------------------------------------------------------- the loop
+
+def mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def one_step(this: Run) -> tuple[dict, list[dict]]:
+    """Sample, reward, advantage, update; returns the step's line of metrics and its first two groups in full."""
+    c, clock = this.c, [time.time()]
+    problems = tasks.batch(this.problems, c.seed, this.step, c.prompts_per_step)
+    prompts = [tasks.encode(tasks.prompt(p, c.template, this.tokenizer), c.template, this.tokenizer) for p in problems]
+    rollouts = sample.generate(this.model, this.tokenizer, prompts, this.sampling(), c.group_size, this.seed("draws"))
+    clock.append(time.time())
+
+    texts = [sample.text_of(this.tokenizer, r) for r in rollouts]
+    rewards = [reward.score(c.reward, text, problems[i // c.group_size], rollouts[i].finished)
+               for i, text in enumerate(texts)]
+    table = torch.tensor([r.total for r in rewards]).view(len(problems), c.group_size)  # (P, G)
+    advantage = grpo.advantages(table, grpo.choose(c.loss, c.std, c.normaliser).divide_by_std).flatten()
+    clock.append(time.time())
+
+    order = list(range(len(rollouts)))
+    random.Random(this.seed("order")).shuffle(order)  # which rollouts share an optimizer step, if there are several
+    parts = [order[i::c.updates_per_step] for i in range(c.updates_per_step)]
+    lr = c.lr * min(1.0, (this.step + 1) / max(1, c.warmup))
+    all_stats = [update(this.model, this.optimizer, [rollouts[i] for i in part], advantage[part], lr, c, this.reference)
+                 for part in parts]
+    clock.append(time.time())
+
+    first, trained = all_stats[0], sum(s["tokens"] for s in all_stats)
+    lengths = [len(r.response) for r in rollouts]
+    by_outcome = {ok: [n for n, r in zip(lengths, rewards) if (r.accuracy == 1.0) == ok] for ok in (True, False)}
+    line = {"step": this.step + 1, "reward": mean([r.total for r in rewards]),
+            "accuracy": mean([r.accuracy for r in rewards]), "format": mean([r.format for r in rewards]),
+            "length": mean(lengths), "length_right": mean(by_outcome[True]), "length_wrong": mean(by_outcome[False]),
+            "truncated": mean([not r.finished for r in rollouts]),
+            "equal_groups": grpo.equal_groups(table).float().mean().item(),
+            "entropy": sum(s["entropy"] for s in all_stats) / trained if trained else None,
+            "grad_norm": mean([s["grad_norm"] for s in all_stats]), "loss": mean([s["loss"] for s in all_stats]), "lr": lr,
+            # of the first optimizer step: later ones are meant to differ from the sampler
+            "logprob_gap_mean": first["gap_sum"] / first["tokens"] if first["tokens"] else None,
+            "logprob_gap_max": first["gap_max"] if first["tokens"] else None,
+            "clip_share": sum(s["clipped"] for s in all_stats) / trained if trained else None,
+            "kl": sum(s["kl"] for s in all_stats) / trained if trained and c.kl_coef else None,
+            **{f"seconds_{name}": b - a for name, a, b in zip(("sample", "reward", "update"), clock, clock[1:])},
+            "tokens_per_second": sum(lengths) / (clock[-1] - clock[0])}
+    groups = [{"step": this.step + 1, "question": problems[g].question, "answer": problems[g].answer, "responses": [
+        {"text": texts[i], "tokens": lengths[i], "finished": rollouts[i].finished, **asdict(rewards[i]),
+         "advantage": advantage[i].item()} for i in range(g * c.group_size, (g + 1) * c.group_size)]}
+        for g in range(min(2, len(problems)))]
+    return line, groups
+
+
+def held_out_figures(this: Run) -> dict:
+    """The evaluation's figures, named for the metrics file."""
+    found, _ = evaluate(this.model, this.tokenizer, this.held_out, this.c.template, this.c.reward, 1, this.sampling(),
+                        this.c.seed, progress="held-out")
+    names = {"pass@1": "eval_accuracy", "pass@1_ci": "eval_accuracy_ci", "truncated": "eval_truncated",
+             "length": "eval_length", "length_right": "eval_length_right", "length_wrong": "eval_length_wrong"}
+    return {ours: found[name] for name, ours in names.items()}
+
+
+def warn(line: dict, bar) -> None:
+    """Say aloud when a run is sick."""
+    for name, text in (("truncated", "of the responses hit --max-new-tokens and earn nothing"),
+                       ("equal_groups", "of the groups have equal rewards and teach nothing")):
+        if line[name] > 0.5:
+            bar.write(f"step {line['step']}: {line[name]:.0%} {text}", file=sys.stderr)
+
+
+def train(c: TrainConfig) -> dict:
+    """Run or resume a training; returns what summary.json says."""
+    this = open_run(c)
+    interrupted = []
+    earlier = signal.signal(signal.SIGINT, lambda *_: (interrupted.append(1), signal.signal(signal.SIGINT, earlier)))
+    metrics, bar = this.folder / "metrics.jsonl", tqdm(total=c.steps, initial=this.step, desc=this.folder.name)
+    try:
+        if this.step == 0:
+            began = time.time()
+            line = {"step": 0, **held_out_figures(this)}
+            append_line(metrics, {**line, "seconds": time.time() - began})
+            this.seconds += time.time() - began
+            bar.write(f"step 0: held-out accuracy {line['eval_accuracy']:.3f}")
+        while this.step < c.steps and not interrupted:
+            began = time.time()
+            line, groups = one_step(this)
+            this.step += 1
+            due = this.step % c.eval_every == 0 or this.step == c.steps
+            if due:
+                line |= held_out_figures(this)
+                bar.write(f"step {this.step}: held-out accuracy {line['eval_accuracy']:.3f}")
+            if due or this.step == 1:
+                for group in groups:
+                    append_line(this.folder / "rollouts.jsonl", group)
+            line["seconds"] = time.time() - began
+            this.seconds += line["seconds"]
+            append_line(metrics, line)
+            warn(line, bar)
+            bar.update()
+            bar.set_postfix(reward=f"{line['reward']:.2f}", acc=f"{line['accuracy']:.2f}", len=f"{line['length']:.0f}",
+                            tok_s=f"{line['tokens_per_second']:.0f}")
+            if this.step % c.save_every == 0 or this.step == c.steps or interrupted:
+                save(this)
+    finally:
+        bar.close()
+        signal.signal(signal.SIGINT, earlier)
+    if this.step < c.steps:
+        print(f"stopped after step {this.step}, saved; go on with: python train.py --resume {this.folder}")
+        return {}
+    result = summary(this)
+    write_file(this.folder / "summary.json", json.dumps(result, indent=2) + "\n")
+    if importlib.util.find_spec("matplotlib"):
+        plot.plot([str(this.folder)], str(this.folder / "curves.png"))
+    return result
+
+
+def main():
+    c, given = parse(TrainConfig, "GRPO and Dr. GRPO on one GPU, or on a laptop")
+    result = train(resumed(c, given) if c.resume else c)
+    if result:
+        print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    run(main)
