@@ -75,7 +75,7 @@ def mean_interval(groups: list[list[float]]) -> tuple[float | None, float | None
 
 
 def figures(graded: list[Graded]) -> dict:
-    """Every figure of an evaluation as {"name": value, "name_ci": [low, high]}; a length that has no responses is None."""
+    """Every figure as {"name": value, "name_ci": [low, high]}; a length that no response has is None."""
     k, n = len(graded[0].rollouts), len(graded)
     right = [[r.accuracy == 1.0 for r in g.rewards] for g in graded]
     sizes = [1 << i for i in range(k.bit_length())]

@@ -80,7 +80,7 @@ class Denominators:
 
 
 def token_weights(lengths: torch.Tensor, T: int, normaliser: str, step: Denominators) -> torch.Tensor:
-    """The weight of each token in the loss, [B, T]; 0 beyond a row's length (masks come from lengths, never from ids)."""
+    """The weight of each token in the loss, [B, T]; 0 beyond a row's length: masks come from lengths, never from ids."""
     mask = (torch.arange(T, device=lengths.device) < lengths[:, None]).float()
     if normaliser == "sequence_mean":
         return mask / lengths[:, None] / step.rows  # [2] GRPO: 1/|o_i|

@@ -6,10 +6,7 @@ a comparison of two lists of names.
 
 Left out on purpose: dropout, attention biases beyond q/k/v, sliding windows, quantisation, tensor parallelism.
 """
-import contextlib
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from config import Refusal
+from files import new_folder
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ class Transformer(nn.Module):
             rope = self.cos[position].unsqueeze(1).to(dtype), self.sin[position].unsqueeze(1).to(dtype)
             if span > T:  # somebody has a past
                 seen = torch.arange(span, device=ids.device) <= position[:, :, None]  # (B, T, S)
-                mask = torch.zeros(seen.shape, dtype=dtype, device=ids.device).masked_fill_(~seen, float("-inf"))[:, None]
+                mask = torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, float("-inf"))[:, None]
             stores = [cache_writer(cache, i, position, span) for i in range(len(self.layers))]
         for layer, store in zip(self.layers, stores):
             x = layer(x, rope, store, mask)
@@ -314,32 +312,6 @@ def load(path: str, device="cpu", dtype=torch.float32):
     if not model.stop_ids:
         raise Refusal(f"{path}: the tokenizer has no stop token (eos_token); responses could never end")
     return model, tokenizer
-
-
-@contextlib.contextmanager
-def new_folder(path):
-    """A folder that appears whole or not at all: filled beside its place, flushed, then renamed into it.
-
-    A folder that was there is replaced only then. After an error nothing of the new one is left.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
-        yield draft
-        for file in draft.iterdir():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    draft.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def save(path, model: Transformer, tokenizer, state: dict | None = None) -> None:

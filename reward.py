@@ -27,6 +27,7 @@ from tasks import Problem
 
 LONGEST = {"countdown": 200, "kk": 1000, "arithmetic": 50, "data": 1000}  # characters of an answer, white space joined
 LONGEST_BOX = 2000  # characters inside \boxed{}: what is longer counts as not closed
+MOST_BOXES = 100  # boxes that are tried, from the last: a bound on the work that unclosed ones can make
 LONGEST_NUMBER = 9  # digits of a number in a Countdown expression
 DEEPEST = 20  # brackets within brackets in a Countdown expression
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -59,11 +60,15 @@ class Reading:
 def last_boxed(text: str) -> str | None:
     """The content of the last balanced `\\boxed{...}` of at most LONGEST_BOX characters.
 
-    Linear: goes from the last box to the first, and no scan passes the start of a box that was not closed, because
-    whatever contains an open box is open itself.
+    Goes from the last box to the first. No scan passes the start of a box that was not closed, because whatever
+    contains an open box is open itself; so a box that can close has a `}` before that start.
     """
-    end = text.rfind("}") + 1
-    while (start := text.rfind("\\boxed{", 0, end)) >= 0:
+    end = len(text)
+    for _ in range(MOST_BOXES):
+        end = text.rfind("}", 0, end) + 1
+        start = text.rfind("\\boxed{", 0, end)
+        if start < 0:
+            return None
         inside, depth = start + len("\\boxed{"), 1
         for brace in BRACES.finditer(text, inside, min(end, inside + LONGEST_BOX + 1)):
             if brace[0] == "{":

@@ -22,6 +22,7 @@ import sample
 import tasks
 from config import Refusal
 from eval import held_out
+from files import new_folder, write_file
 from optim import MasterAdamW, pick_device
 
 @dataclass
@@ -72,16 +73,6 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "checkpoints").glob("step-*"), key=lambda p: int(p.name.removeprefix("step-")))
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write beside the place, then rename into it: the file is whole or as it was."""
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        draft.write_text(text)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def append_line(path: Path, record: dict) -> None:
     with open(path, "a") as file:
         file.write(json.dumps(record) + "\n")
@@ -117,6 +108,8 @@ def open_run(c) -> Run:
                                          f"-seed{c.seed}"))
         if (folder / "config.json").exists():
             raise Refusal(f"{folder} holds a run already: go on with --resume {folder} or choose another --out")
+        if folder.exists() and any(folder.iterdir()):
+            raise Refusal(f"{folder} is not empty and holds no run: choose another --out")
     saved = checkpoints(folder)
     model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, device, torch.float32 if saved else dtype)
     optimizer = MasterAdamW(model, weight_decay=c.weight_decay)
@@ -150,7 +143,7 @@ def free_name(name: str) -> str:
 def save(this: Run) -> Path:
     """A checkpoint: a Hugging Face folder of the fp32 masters and the trainer's state, whole or not at all."""
     place = this.folder / "checkpoints" / f"step-{this.step}"
-    with lm.new_folder(place) as draft:
+    with new_folder(place) as draft:
         lm.write(draft, this.model, this.tokenizer, this.optimizer.named_masters())
         torch.save({"adam": this.optimizer.adam.state_dict(), "step": this.step}, draft / "trainer.pt")
     return place

@@ -11,6 +11,7 @@ neighbours and the number of slots change nothing.
 
 Left out on purpose: beam search, repetition penalties, speculative decoding, paged memory.
 """
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -158,6 +159,55 @@ def check_prompts(model, prompts: list[list[int]], max_new_tokens: int) -> int:
     return longest + max_new_tokens
 
 
+class Slots:
+    """The rows that decode. The live ones are always the first `live` slots; `queue` holds the rollouts that wait."""
+
+    def __init__(self, model, prompts: list[list[int]], n: int, slots: int, sampling: Sampling, prefill_tokens: int):
+        capacity, device = check_prompts(model, prompts, sampling.max_new_tokens), model.device
+        self.prompts, self.n, self.queue = prompts, n, deque(range(len(prompts) * n))
+        self.live = min(slots, len(self.queue))
+        self.cache = lm.KVCache(model.config, self.live, capacity, device, model.embed_tokens.weight.dtype)
+        self.source = Prompts(model, prompts, prefill_tokens)
+        self.drawn = torch.zeros(self.live, sampling.max_new_tokens, dtype=torch.int64, device=device)  # ids
+        self.logprobs = torch.zeros(self.live, sampling.max_new_tokens, device=device)
+        self.pending = torch.zeros(self.live, dtype=torch.int64, device=device)  # the id that a slot decodes next
+        self.count = torch.zeros(self.live, dtype=torch.int64)  # ids drawn so far, on the host
+        self.owner = torch.zeros(self.live, dtype=torch.int64)  # which rollout sits here, on the host
+        self.seat(list(range(self.live)))
+
+    def seat(self, free: list[int]) -> list[int]:
+        """Fill free slots from the queue, members of a group together; returns the slots that stay free."""
+        while free and self.queue:
+            which = self.queue[0] // self.n
+            members = min(len(free), sum(1 for i in itertools.islice(self.queue, self.n) if i // self.n == which))
+            taken, free = free[:members], free[members:]
+            self.owner[taken] = torch.tensor([self.queue.popleft() for _ in taken])
+            self.source.place(self.cache, taken, which)
+            self.pending[taken], self.count[taken] = self.prompts[which][-1], 0
+        return free
+
+    def record(self, ids, logprobs) -> None:
+        """Note one drawn id for each live row; it is what the row decodes next."""
+        rows, at = torch.arange(self.live), self.count[:self.live]
+        self.drawn[rows, at], self.logprobs[rows, at], self.pending[:self.live] = ids, logprobs, ids
+        self.count[:self.live] += 1
+
+    def leave(self, done: list[int], rollouts: list[Rollout]) -> None:
+        """Hand ended rows over to their rollouts; refill their slots, or close the gaps with the last live rows."""
+        for slot, ids, logprobs in zip(done, self.drawn[done].tolist(), self.logprobs[done].tolist()):
+            rollout, length = rollouts[self.owner[slot]], int(self.count[slot])
+            rollout.response, rollout.logprobs = ids[:length], logprobs[:length]
+        free = self.seat(done)
+        end = self.live - len(free)
+        stay = [slot for slot in range(end, self.live) if slot not in free]  # rows beyond the new end move into the gaps
+        gaps = [slot for slot in free if slot < end]
+        if gaps:
+            self.cache.move(stay, gaps, int(self.cache.lengths[stay].max()))
+            for held in (self.drawn, self.logprobs, self.pending, self.count, self.owner):
+                held[gaps] = held[stay]
+        self.live = end
+
+
 @torch.no_grad()
 def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sampling(), n: int = 1, seed: int = 0,
              slots: int = 256, prefill_tokens: int = 16384, on_token=None, progress: str | None = None) -> list[Rollout]:
@@ -166,71 +216,27 @@ def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sa
     slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id. A pure function of its
     arguments on one machine; the draws do not depend on `slots`.
     """
-    capacity = check_prompts(model, prompts, sampling.max_new_tokens)
     rollouts = [Rollout(prompt) for prompt in prompts for _ in range(n)]
-    slots, device = min(slots, len(rollouts)), model.device
-    cache = lm.KVCache(model.config, slots, capacity, device, model.embed_tokens.weight.dtype)
-    source, stop = Prompts(model, prompts, prefill_tokens), StopTest(model, tokenizer, sampling.stop_strings)
+    s, stop = Slots(model, prompts, n, slots, sampling, prefill_tokens), StopTest(model, tokenizer, sampling.stop_strings)
     uniform = torch.rand(len(rollouts), sampling.max_new_tokens,
-                         generator=torch.Generator().manual_seed(seed)).to(device)
-    drawn = torch.zeros(slots, sampling.max_new_tokens, dtype=torch.int64, device=device)  # ids, by slot
-    logprobs = torch.zeros(slots, sampling.max_new_tokens, device=device)
-    pending = torch.zeros(slots, dtype=torch.int64, device=device)  # the id each slot decodes next
-    count = torch.zeros(slots, dtype=torch.int64)  # ids drawn so far, kept on the host
-    owner = torch.zeros(slots, dtype=torch.int64)  # which rollout sits in each slot
-    queue, live = deque(range(len(rollouts))), 0
-    bar = tqdm(total=len(rollouts), desc=progress, leave=False, disable=progress is None, unit="rollout")
-
-    def seat(free: list[int]) -> None:
-        """Fill free slots from the queue, a group's members together."""
-        while free and queue:
-            which = queue[0] // n
-            taken = []
-            while free and queue and queue[0] // n == which:
-                owner[free[0]] = queue.popleft()
-                taken.append(free.pop(0))
-            source.place(cache, taken, which)
-            pending[taken], count[taken] = prompts[which][-1], 0
-
-    def leave(done: list[int]) -> int:
-        """Take ended rows out: refill their slots, or close the gap with the last live rows; returns the live count."""
-        ids, values = drawn[done].tolist(), logprobs[done].tolist()
-        for slot, row, lp in zip(done, ids, values):
-            rollout, length = rollouts[owner[slot]], int(count[slot])
-            rollout.response, rollout.logprobs = row[:length], lp[:length]
-        bar.update(len(done))
-        free = list(done)
-        seat(free)
-        n_live = live - len(free)
-        stay = [slot for slot in range(n_live, live) if slot not in free]  # rows beyond the new end move into the gaps
-        gaps = [slot for slot in free if slot < n_live]
-        if gaps:
-            cache.move(stay, gaps, int(cache.lengths[stay].max()))
-            for held in (drawn, logprobs, pending, count, owner):
-                held[gaps] = held[stay]
-        return n_live
-
-    live = slots
-    seat(list(range(slots)))
-    while live:
-        span = int(cache.lengths[:live].max()) + 1
-        logits = model.head(model.hidden(pending[:live, None], cache, span=span))[:, 0]
-        at = count[:live]
-        ids, values = draw(logits, uniform[owner[:live].to(device), at.to(device)], sampling)
-        rows = torch.arange(live)
-        drawn[rows, at], logprobs[rows, at], pending[:live] = ids, values, ids
-        count[:live] += 1
-        if on_token:
-            for i, token in zip(owner[:live].tolist(), ids.tolist()):
-                on_token(i, token)
-        done = stop.ended(ids, lambda i: drawn[i, :count[i]].tolist())
-        for slot in done:
-            rollouts[owner[slot]].finished = True
-        full = (count[:live] >= sampling.max_new_tokens).nonzero()[:, 0].tolist()
-        done = sorted({*done, *full})
-        if done:
-            live = leave(done)
-    bar.close()
+                         generator=torch.Generator().manual_seed(seed)).to(model.device)
+    with tqdm(total=len(rollouts), desc=progress, leave=False, disable=progress is None, unit="rollout") as bar:
+        while s.live:
+            span = int(s.cache.lengths[:s.live].max()) + 1
+            logits = model.head(model.hidden(s.pending[:s.live, None], s.cache, span=span))[:, 0]
+            owner, at = s.owner[:s.live], s.count[:s.live]
+            ids, logprobs = draw(logits, uniform[owner.to(model.device), at.to(model.device)], sampling)
+            s.record(ids, logprobs)
+            if on_token:
+                for i, token in zip(owner.tolist(), ids.tolist()):
+                    on_token(i, token)
+            ended = stop.ended(ids, lambda i: s.drawn[i, :s.count[i]].tolist())
+            for slot in ended:
+                rollouts[owner[slot]].finished = True
+            full = (s.count[:s.live] >= sampling.max_new_tokens).nonzero()[:, 0].tolist()
+            if done := sorted({*ended, *full}):
+                s.leave(done, rollouts)
+                bar.update(len(done))
     return rollouts
 
 

@@ -182,7 +182,8 @@ def arithmetic(rng: random.Random, size: int = 3) -> Problem:
 
 # ---------------------------------------------------------------- drawing and reading problems
 
-GENERATORS = {"countdown": countdown, "kk": knights_and_knaves, "arithmetic": arithmetic}
+# name: (function of a random.Random and a size, smallest size, largest size)
+GENERATORS = {"countdown": (countdown, 2, 6), "kk": (knights_and_knaves, 2, 8), "arithmetic": (arithmetic, 2, 6)}
 
 
 def generator(task: str):
@@ -191,10 +192,10 @@ def generator(task: str):
     if name not in GENERATORS or (size and not size.isdecimal()):
         raise Refusal(f"unknown task {task!r}: choose {', '.join(GENERATORS)}, with a size if you like "
                       "(countdown:4, kk:5)")
-    low, high = {"countdown": (2, 6), "kk": (2, 8), "arithmetic": (2, 6)}[name]
+    function, low, high = GENERATORS[name]
     if size and not low <= int(size) <= high:
         raise Refusal(f"task {task!r}: the size of {name} goes from {low} to {high}")
-    return functools.partial(GENERATORS[name], size=int(size)) if size else GENERATORS[name]
+    return functools.partial(function, size=int(size)) if size else function
 
 
 def draw(task: str, split: str, seed: str | int, n: int) -> list[Problem]:

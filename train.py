@@ -28,8 +28,9 @@ import sample
 import tasks
 from config import Refusal, parse, run, setting
 from eval import evaluate
+from files import write_file
 from optim import micro_batches
-from runs import Run, append_line, open_run, resumed, save, summary, write_file
+from runs import Run, append_line, open_run, resumed, save, summary
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class TrainConfig:
     warmup: int = setting(5, "steps of linear warm-up")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
     clip_norm: float = setting(1.0, "largest gradient norm")
-    token_budget: int = setting(0, "tokens per micro-batch, padding included; 0: 2048 on a CPU, 32768 on a GPU")
+    token_budget: int = setting(0, "tokens per micro-batch, padding included; 0: 2048 on a CPU, 8192 on a GPU")
     eval_every: int = setting(20, "steps between evaluations on held-out problems")
     eval_problems: int = setting(512, "held-out problems, one response each; 0 takes all of --data")
     save_every: int = setting(20, "steps between checkpoints")
@@ -100,7 +101,7 @@ def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float,
     step = grpo.Denominators(len(rollouts), sum(len(r.response) for r in rollouts), c.max_new_tokens)
     chosen = [i for i in range(len(rollouts)) if advantage[i] != 0 or c.kl_coef]  # the KL term acts on all rows
     stats = dict(loss=0.0, grad_norm=0.0, entropy=0.0, gap_sum=0.0, gap_max=0.0, clipped=0.0, kl=0.0, tokens=0)
-    budget = c.token_budget or (32768 if model.device.type == "cuda" else 2048)
+    budget = c.token_budget or (8192 if model.device.type == "cuda" else 2048)
     loss_kind = grpo.choose(c.loss, c.std, c.normaliser)
     for batch in micro_batches([len(rollouts[i].prompt) + len(rollouts[i].response) for i in chosen], budget):
         rows = [rollouts[chosen[i]] for i in batch]
@@ -117,10 +118,10 @@ def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float,
                                       c.kl_coef, c.kl_kind)
         loss.backward()
         optimizer.accumulate()
-        for name, value in (("loss", loss), ("entropy", entropy.sum()), ("gap_sum", gap.sum()),
-                            ("clipped", more["clipped"]), ("kl", more["kl"]), ("tokens", lengths.sum())):
-            stats[name] += float(value)
-        stats["gap_max"] = max(stats["gap_max"], float(gap.max()))
+        for name, value in (("loss", loss.item()), ("entropy", entropy.sum().item()), ("gap_sum", gap.sum().item()),
+                            ("clipped", more["clipped"]), ("kl", more["kl"]), ("tokens", sum(map(len, responses)))):
+            stats[name] += value
+        stats["gap_max"] = max(stats["gap_max"], gap.max().item())
     if chosen:
         stats["grad_norm"] = optimizer.step(lr, c.clip_norm)
     return stats
@@ -218,12 +219,12 @@ def train(c: TrainConfig) -> dict:
                 line |= held_out_figures(this)
                 bar.write(f"step {this.step}: held-out accuracy {line['eval_accuracy']:.3f}")
             if due or this.step == 1:
+                warn(line, bar)
                 for group in groups:
                     append_line(this.folder / "rollouts.jsonl", group)
             line["seconds"] = time.time() - began
             this.seconds += line["seconds"]
             append_line(metrics, line)
-            warn(line, bar)
             bar.update()
             bar.set_postfix(reward=f"{line['reward']:.2f}", acc=f"{line['accuracy']:.2f}", len=f"{line['length']:.0f}",
                             tok_s=f"{line['tokens_per_second']:.0f}")

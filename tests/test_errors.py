@@ -1,0 +1,78 @@
+"""Bad input: one clear line, exit status 2, nothing half-written."""
+import json
+
+import pytest
+
+import config
+import eval as evaluation
+import model as lm
+import plot
+import sample
+import sft
+import train
+
+
+def refused(monkeypatch, capsys, program, *argv) -> str:
+    """Run a program's command line; assert that it ends with status 2 and one line, and return the line."""
+    monkeypatch.setattr("sys.argv", [program.__name__, *map(str, argv)])
+    with pytest.raises(SystemExit) as stop:
+        config.run(program.main)
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("argv,says", [
+    (["--stepz", "3"], "--stepz"), (["--step", "3"], "--step"), (["--steps", "many"], "--steps"), (["--steps", "0"], "--steps"),
+    (["--group-size", "1"], "a group of one has no advantage"), (["--top-p", "0.9"], "whole distribution"),
+    (["--task", "chess"], "chess"), (["--task", "countdown:99"], "countdown:99"), (["--reward", "none"], "none"),
+    (["--loss", "ppo"], "ppo"), (["--template", "haiku"], "haiku"), (["--device", "tpu"], "tpu"),
+    (["--model", "nowhere"], "nowhere"), (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
+    (["--recipe", "nowhere.toml"], "nowhere.toml"), (["--resume", "nowhere"], "nowhere"),
+    (["--max-new-tokens", "5000"], "context"), (["--task", "kk", "--template", "tinyzero"], "tinyzero"),
+    (["--template", "chat"], "chat template")])
+def test_train(monkeypatch, capsys, tmp_path, argv, says):
+    assert says in refused(monkeypatch, capsys, train, *argv, "--out", tmp_path / "run") or argv[0] == "--resume"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text,says", [("speed = 3", "unknown key 'speed'"), ("steps = 'ten'", "steps = 'ten' is not int"),
+                                       ("steps = true", "not int"), ("lr = '1e-4'", "not float"), ("steps = ", "recipe"),
+                                       ("loss = 'ppo'", "ppo"), ("group_size = 1", "group of one"),
+                                       ("top_k = 5", "whole distribution")])
+def test_recipe(monkeypatch, capsys, tmp_path, text, says):
+    (tmp_path / "r.toml").write_text(text)
+    assert says in refused(monkeypatch, capsys, train, "--recipe", tmp_path / "r.toml", "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("line,says", [("", "line 3: empty"), ("{bad", "line 3: not JSON"), ("[1]", "line 3: not a JSON object"),
+                                       ('{"question": "q"}', "field 'answer'"), ('{"question": "", "answer": 3}', "field 'question'")])
+def test_data(monkeypatch, capsys, tmp_path, line, says):
+    good = [json.dumps({"question": f"What is {i}+1?", "answer": i + 1}) for i in range(60)]
+    (tmp_path / "d.jsonl").write_text("\n".join([*good[:2], line, *good[2:]]) + "\n")
+    assert says in refused(monkeypatch, capsys, train, "--data", tmp_path / "d.jsonl", "--out", tmp_path / "run")
+    assert says in refused(monkeypatch, capsys, evaluation, "--data", tmp_path / "d.jsonl")
+
+
+def test_damaged_checkpoint_and_missing_stop_token(monkeypatch, capsys, tmp_path, tiny_folder):
+    weights = lm.Path(tiny_folder) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:len(whole) // 2])
+    assert "damaged" in refused(monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4)
+    weights.write_bytes(whole)
+    for name, change in (("generation_config.json", {"eos_token_id": None}),
+                         ("tokenizer_config.json", {"eos_token": None, "pad_token": None})):
+        path = lm.Path(tiny_folder) / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert "no stop token" in refused(monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4)
+
+
+def test_the_other_programs(monkeypatch, capsys, tmp_path):
+    assert "question" in refused(monkeypatch, capsys, sample)
+    assert "context" in refused(monkeypatch, capsys, sample, "word " * 3000)
+    assert "top_p" in refused(monkeypatch, capsys, sample, "hello", "--top-p", "2")
+    assert "only about" in refused(monkeypatch, capsys, evaluation, "--task", "kk:2", "--n", 300)
+    assert "no metrics.jsonl" in refused(monkeypatch, capsys, plot, tmp_path)
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}\n')
+    assert "line 1" in refused(monkeypatch, capsys, sft, "--data", tmp_path / "pairs.jsonl", "--out", tmp_path / "t")

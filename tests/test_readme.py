@@ -1,0 +1,93 @@
+"""The README cannot lie: its quoted lines stand in the code, its examples run, its tables are the code's."""
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+import grpo
+import memory
+import model as lm
+import reward
+import sft
+import tasks
+import traces
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def example(first_line: str) -> str:
+    """The Python block of the README that starts with this line."""
+    block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if b.startswith(first_line))
+    assert block.count("\n") < 15
+    return block
+
+
+def test_every_quoted_line_stands_in_its_file():
+    quoted = re.findall(r"`([^`\n]{20,})`\s+\((\w+\.py)\)", README)
+    assert len(quoted) >= 10
+    for line, file in quoted:
+        assert line in (ROOT / file).read_text(), f"{file} has no line {line!r}"
+
+
+def test_every_file_of_the_tree_is_listed_and_exists():
+    listed = set(re.findall(r"^\| `([\w./]+?)/?` \|", README, re.M))
+    assert {p.name for p in ROOT.glob("*.py")} <= listed
+    assert all((ROOT / name).exists() for name in listed if not name.startswith("--") and "." in name)
+
+
+def test_the_own_task_example(monkeypatch):
+    monkeypatch.setattr(tasks, "GENERATORS", dict(tasks.GENERATORS))
+    exec(example("# tasks.py"), tasks.__dict__)
+    problems = tasks.draw("sorting:3", "train", 0, 20)
+    assert reward.score("dr_grpo", f"x</think> <answer>{problems[0].answer}</answer>", problems[0]).total == 1
+    del tasks.sorting
+
+
+def test_the_own_reward_example(monkeypatch):
+    monkeypatch.setattr(reward, "REWARDS", dict(reward.REWARDS))
+    exec(example("# reward.py"), reward.__dict__)
+    problem = tasks.draw("countdown", "train", 0, 1)[0]
+    short, long = (reward.score("brief", "x" * n + f"</think> <answer>{problem.answer}</answer>", problem).total
+                   for n in (10, 400))
+    assert 1 > short > long > 0.5
+    del reward.brief
+
+
+def test_the_own_loss_example(monkeypatch):
+    below, inside = example("# grpo.py").split("# grpo.py, in token_weights\n")
+    source, anchor = (ROOT / "grpo.py").read_text(), '    assert normaliser == "sequence_sum"'
+    source = source.replace("NORMALISERS = (", below.split("\n", 1)[1] + "NORMALISERS = (").replace(anchor, inside + anchor)
+    module = types.ModuleType("own_loss")
+    monkeypatch.setitem(sys.modules, "own_loss", module)  # dataclasses look their module up
+    exec(source, module.__dict__)
+    step = module.Denominators(rows=2, tokens=10, max_new_tokens=16)
+    weights = module.token_weights(torch.tensor([4, 9]), 9, module.choose("root").normaliser, step)
+    assert weights[0, 0] == pytest.approx(1 / 8 / 2) and weights[1, 8] == pytest.approx(1 / 12 / 2)
+
+
+def test_the_mixture_table_is_the_code():
+    for name, habit in traces.MIXTURE.items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| {name} |"))
+        assert f"| {habit.share:.0%}".replace("%", " %") in row
+    assert abs(sum(sft.TASK_SHARE.values()) - 1) < 1e-9
+    for share in sft.TASK_SHARE.values():
+        assert f"{share * 100:.0f} %" in README
+
+
+def test_the_memory_table_is_the_command():
+    assert memory.table(memory.MemoryConfig()) in README
+    model = lm.load("base")[0]
+    c = model.config
+    shape = (c.vocab_size, c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads,
+             c.num_key_value_heads, c.tie_word_embeddings)
+    assert memory.parameters(shape) == sum(p.numel() for p in model.parameters())
+    assert f"{sum(p.numel() for p in model.parameters()):,}" in README
+
+
+def test_the_losses_of_the_readme_exist():
+    for name in ("token_mean", "sequence_sum", "sequence_ratio", "gspo"):
+        assert f"`{name}`" in README and name in grpo.LOSSES

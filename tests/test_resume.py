@@ -1,0 +1,182 @@
+"""Killed at any moment and resumed, a run gives the weights of one that was never disturbed."""
+import json
+import multiprocessing
+import os
+import random
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import config
+import runs
+import train
+
+KILLS = int(os.environ.get("KILLS", 3))
+SMALL = dict(prompts_per_step=4, group_size=4, max_new_tokens=12, eval_every=10, eval_problems=8, save_every=1, lr=1e-3,
+             reward="simplerl", updates_per_step=2)
+
+
+def settings(folder, model, **more):
+    return train.TrainConfig(out=str(folder), model=model, **{**SMALL, **more})
+
+
+def resume(folder):
+    train.train(runs.resumed(train.TrainConfig(resume=str(folder)), {"resume"}))
+
+
+def in_child(folder, model, steps):
+    torch.set_num_threads(1)
+    c = settings(folder, model, steps=steps)
+    if (Path(folder) / "config.json").exists():
+        resume(folder)
+    else:
+        train.train(c)
+
+
+def final(folder):
+    """Weights and optimizer state of the last checkpoint."""
+    place = runs.checkpoints(Path(folder))[-1]
+    return place.name, load_file(place / "model.safetensors"), torch.load(place / "trainer.pt", weights_only=True)
+
+
+def assert_same_run(a, b):
+    (name_a, weights_a, state_a), (name_b, weights_b, state_b) = final(a), final(b)
+    assert name_a == name_b and weights_a.keys() == weights_b.keys()
+    assert all(torch.equal(weights_a[k], weights_b[k]) for k in weights_a)
+    for i, moments in state_a["adam"]["state"].items():
+        assert all(torch.equal(value, state_b["adam"]["state"][i][name]) for name, value in moments.items())
+    timing = ("seconds", "seconds_sample", "seconds_reward", "seconds_update", "tokens_per_second")
+    lines_a, lines_b = ([{k: v for k, v in json.loads(line).items() if k not in timing} for line in
+                         (Path(f) / "metrics.jsonl").read_text().splitlines()] for f in (a, b))
+    assert lines_a == lines_b
+    assert (Path(a) / "rollouts.jsonl").read_text() == (Path(b) / "rollouts.jsonl").read_text()
+
+
+def test_12_same_seed_same_run_and_killed_is_undisturbed(tmp_path, tiny_folder):
+    """SIGKILL at random moments of a 30-step run, one of them in the middle of a save (KILLS=10 for the full number)."""
+    context, steps = multiprocessing.get_context("forkserver"), 30
+    context.set_forkserver_preload(["train"])
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+
+    def start(folder):
+        child = context.Process(target=in_child, args=(str(folder), tiny_folder, steps))
+        child.start()
+        return child
+    child = start(undisturbed)
+    child.join()
+    assert child.exitcode == 0
+    took = json.loads((undisturbed / "summary.json").read_text())["seconds"]
+    rng, caught_in_save = random.Random(0), 0
+    for i in range(KILLS):
+        child = start(killed)
+        if i == 1:  # wait for a draft of a checkpoint and kill there
+            drafts = killed / "checkpoints"
+            while child.is_alive() and not any(drafts.glob(".step-*.new/*")):
+                pass
+            caught_in_save += child.is_alive()
+        else:
+            child.join(1.0 + rng.random() * took / 3)
+        if child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    assert caught_in_save
+    child = start(killed)
+    child.join()
+    assert child.exitcode == 0
+    assert_same_run(undisturbed, killed)
+    other = tmp_path / "other"
+    train.train(settings(other, tiny_folder, steps=2, seed=1))
+    with pytest.raises(AssertionError):  # the comparison notices another seed
+        assert_same_run(undisturbed, other)
+
+
+def test_a_kill_before_the_first_checkpoint_starts_over(tmp_path, tiny_folder):
+    c = settings(tmp_path / "run", tiny_folder, steps=2)
+    train.train(c)
+    for checkpoint in runs.checkpoints(tmp_path / "run"):
+        checkpoint.rename(tmp_path / checkpoint.name)
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "half')
+    resume(tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
+
+
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, tiny_folder, monkeypatch, capsys):
+    real = train.one_step
+
+    def interrupted_step(this):
+        if this.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(this)
+    monkeypatch.setattr(train, "one_step", interrupted_step)
+    folder = tmp_path / "run"
+    assert train.train(settings(folder, tiny_folder, steps=5, save_every=100)) == {}
+    assert f"--resume {folder}" in capsys.readouterr().out
+    assert [p.name for p in runs.checkpoints(folder)] == ["step-2"]
+    monkeypatch.setattr(train, "one_step", real)
+    resume(folder)
+    whole = tmp_path / "whole"
+    train.train(settings(whole, tiny_folder, steps=5, save_every=100))
+    assert_same_run(folder, whole)
+
+
+def test_resume_takes_more_steps_but_no_other_setting(tmp_path, tiny_folder):
+    folder = tmp_path / "run"
+    train.train(settings(folder, tiny_folder, steps=1))
+    c = runs.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"})
+    assert c.steps == 2 and c.group_size == 4
+    train.train(c)
+    assert runs.checkpoints(folder)[-1].name == "step-2"
+    with pytest.raises(config.Refusal, match="leave out --lr"):
+        runs.resumed(train.TrainConfig(resume=str(folder), lr=1.0), {"resume", "lr"})
+    with pytest.raises(config.Refusal, match="no run there"):
+        runs.resumed(train.TrainConfig(resume=str(tmp_path / "none")), {"resume"})
+
+
+def test_a_full_disk_during_a_save_is_one_line_and_loses_nothing(tmp_path, tiny_folder, monkeypatch, capsys):
+    import safetensors.torch
+    folder = tmp_path / "run"
+    train.train(settings(folder, tiny_folder, steps=1))
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in ("metrics.jsonl", "config.json")}
+    real = safetensors.torch.save_file
+
+    def full(tensors, path, **more):
+        real(tensors, path, **more)
+        raise OSError(28, "No space left on device", str(path))
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    monkeypatch.setattr("sys.argv", ["train.py", "--resume", str(folder), "--steps", "3"])
+    with pytest.raises(SystemExit) as stop:
+        config.run(train.main)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "No space left" in said
+    assert all(p.read_bytes() == content for p, content in before.items())
+    assert not list(folder.rglob(".*.new"))
+    monkeypatch.setattr(safetensors.torch, "save_file", real)
+    resume(folder)
+    assert runs.checkpoints(folder)[-1].name == "step-3"
+
+
+def test_a_run_folder_holds_what_the_readme_says(tmp_path, tiny_folder):
+    folder = tmp_path / "run"
+    result = train.train(settings(folder, tiny_folder, steps=2, eval_every=1))
+    assert result == json.loads((folder / "summary.json").read_text())
+    assert {"accuracy_before", "accuracy_after", "accuracy_before_ci", "accuracy_after_ci", "steps", "seconds", "device",
+            "seed"} <= result.keys()
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert {"step", "reward", "accuracy", "length", "length_right", "length_wrong", "truncated", "grad_norm", "entropy",
+            "logprob_gap_mean", "logprob_gap_max", "equal_groups", "clip_share", "seconds_sample", "seconds_reward",
+            "seconds_update", "tokens_per_second"} <= lines[1].keys()
+    stored = json.loads((folder / "config.json").read_text())
+    assert stored["group_size"] == 4 and {"torch", "git_commit"} <= stored["versions"].keys()
+    group = json.loads((folder / "rollouts.jsonl").read_text().splitlines()[0])
+    assert len(group["responses"]) == 4 and {"text", "total", "advantage", "why"} <= group["responses"][0].keys()
+    assert (folder / "checkpoints" / "step-2" / "model.safetensors").is_file()
+    with pytest.raises(config.Refusal, match="holds a run already"):
+        train.train(replace(settings(folder, tiny_folder, steps=2)))

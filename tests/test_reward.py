@@ -1,0 +1,526 @@
+"""What a response earns: the published holes by name, every total of every reward, and bounded time."""
+import ast
+import inspect
+import random
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+import reward
+import tasks
+from config import Refusal
+from reward import REWARDS, check, extract_answer, read_response, score
+from tasks import Problem
+
+BEST = {"r1": 2.0, "dr_grpo": 1.0, "tinyzero": 1.0, "simplerl": 1.0, "logic_rl": 3.0}
+NO_ANSWER = {"r1": 0.0, "dr_grpo": 0.0, "tinyzero": 0.0, "simplerl": -1.0, "logic_rl": -3.0}
+
+
+def countdown(*numbers, target):
+    return Problem("countdown", "", "", "", {"numbers": numbers, "target": target})
+
+
+def data(answer):
+    return Problem("data", "", answer, "")
+
+
+SUM = Problem("arithmetic", "What is 20+4?", "24", "")
+MAKE_24 = countdown(2, 3, 4, target=24)
+PEOPLE = Problem("kk", "", "", "", {"names": ("Ava", "Ben", "Zoey"), "knights": (True, False, True)})
+PEOPLE_RIGHT = "(1) Ava is a knight\n(2) Ben is a knave\n(3) Zoey is a knight"
+
+
+def tagged(answer, thinking="some work"):
+    return f"{thinking}</think> <answer>{answer}</answer>"
+
+
+# ---------------------------------------------------------------- what each reward pays
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_the_right_answer_earns_the_most_and_a_wrong_one_does_not(name):
+    right, wrong = score(name, tagged("2*3*4"), MAKE_24), score(name, tagged("2+3+4"), MAKE_24)
+    assert (right.total, right.accuracy, right.why) == (BEST[name], 1.0, "right")
+    assert wrong.total < right.total and wrong.accuracy == 0.0 and wrong.why == "value is 9, not 24"
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_no_answer_earns_the_least(name):
+    for response in ("", "just talk", "thinking</think>", "work</think> <answer>2*3*4", "</answer>2*3*4<answer>"):
+        got = score(name, response, MAKE_24)
+        assert got.total == NO_ANSWER[name] and got.accuracy == 0.0
+    assert score(name, "just talk", MAKE_24).why == "no answer"
+
+
+def totals(name, finished=True):
+    """Every (total, format) that the reward gives to responses of all kinds."""
+    kinds = [tagged(answer, thinking) for answer in ("2*3*4", "2+3+4", "hello", "", "2</answer> <answer>3")
+             for thinking in ("work", "", "<think>work", "a<think>b")]
+    kinds += [tagged("2*3*4") + " and", r"so \boxed{2*3*4}", r"so \boxed{2+3+4}", r"so \boxed{hello}", "nothing"]
+    scores = [score(name, response, MAKE_24, finished) for response in kinds]
+    return {(got.total, got.format) for got in scores}
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("r1", {(2, 1), (1, 1), (1, 0), (0, 0)}),
+    ("dr_grpo", {(1, 0), (0, 0)}),
+    ("tinyzero", {(1, 0), (0.1, 0.1), (0, 0)}),
+    ("simplerl", {(1, 0), (-0.5, 0), (-1, 0)}),
+    ("logic_rl", {(3, 1), (-0.5, 1), (-1, 1), (-3, -1)})])
+def test_every_total_of_every_reward(name, expected):
+    assert totals(name) == expected
+
+
+@pytest.mark.parametrize("name, response, total, format", [
+    ("r1", tagged("2+3+4"), 1, 1), ("r1", tagged("hello"), 1, 1), ("r1", tagged("2*3*4", ""), 1, 0),
+    ("tinyzero", tagged("2+3+4"), 0.1, 0.1), ("tinyzero", tagged("2*3*4", ""), 1, 0),
+    ("simplerl", tagged("2+3+4"), -0.5, 0), ("simplerl", tagged("hello"), -0.5, 0),
+    ("logic_rl", tagged("2+3+4"), -0.5, 1), ("logic_rl", tagged("hello"), -1, 1), ("logic_rl", "nothing", -3, -1)])
+def test_totals_where_they_belong(name, response, total, format):
+    got = score(name, response, MAKE_24)
+    assert (got.total, got.format) == (total, format)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("response", [tagged("2*3*4"), tagged("2+3+4"), tagged("hello"), "work", r"\boxed{2*3*4}"])
+def test_a_response_that_hit_the_length_limit_earns_nothing(name, response):
+    cut, whole = score(name, response, MAKE_24, finished=False), score(name, response, MAKE_24)
+    assert cut.total == min(whole.total, 0) and cut.accuracy == 0 and cut.format <= 0
+    assert cut.why == "hit the length limit"
+
+
+def test_unknown_reward_is_refused_with_the_choices():
+    with pytest.raises(Refusal, match="'r2'.*r1, dr_grpo, tinyzero, simplerl, logic_rl"):
+        score("r2", "", SUM)
+    with pytest.raises(Refusal, match="chess"):
+        check("e4", Problem("chess", "", "", ""))
+
+
+@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("task", ["countdown", "countdown:5", "kk", "kk:5", "arithmetic"])
+def test_the_answer_of_every_drawn_problem_is_right_under_every_reward(name, task):
+    for split in tasks.SPLITS:
+        for problem in tasks.draw(task, split, seed=0, n=20):
+            assert score(name, f"work</think> <answer>{problem.answer}</answer>", problem).total == BEST[name]
+            assert score(name, f"work</think> <answer>{problem.answer} 1</answer>", problem).accuracy == 0
+            voted = extract_answer(tagged(problem.answer))  # with single spaces, as majority votes see it
+            assert check(voted, problem) == (True, True, "right")
+
+
+# ---------------------------------------------------------------- the published holes, by name
+
+@pytest.mark.parametrize("answer, problem", [
+    ("1.5*2", countdown(1, 5, 2, target=3)),  # TinyZero reads the digits 1, 5, 2
+    ("2**3", countdown(2, 3, target=8)),
+    ("7//2", countdown(7, 2, target=3)),
+    ("9**9**9", countdown(9, 9, 9, target=1)),  # hangs an eval
+    ("2*12=24", countdown(2, 12, target=24)),
+    ("-2+3", countdown(2, 3, target=1)), ("3+(-2)", countdown(2, 3, target=1)), ("+3", countdown(3, target=3)),
+    ("1e1", countdown(1, 1, target=10)), ("1_2", countdown(12, target=12)), ("0x8", countdown(8, target=8)),
+    ("\u0663+\u0664", countdown(3, 4, target=7)), ("2\u00b3", countdown(2, 3, target=8)),  # Arabic-Indic, superscript
+    ("\uff13+\uff14", countdown(3, 4, target=7)),
+    ("3 4", countdown(3, 4, target=34)), ("(3)(4)", countdown(3, 4, target=12)), ("3(4)", countdown(3, 4, target=12)),
+    ("(3+4", countdown(3, 4, target=7)), ("3+4)", countdown(3, 4, target=7)), ("()", countdown(3, target=3)),
+    ("3+", countdown(3, target=3)), ("3+4; 5", countdown(3, 4, target=7)), ("max(3,4)", countdown(3, 4, target=4)),
+    ("7%4", countdown(7, 4, target=3)), ("3|4", countdown(3, 4, target=7)), ("~3", countdown(3, target=-4)),
+    ("hello", MAKE_24), ("__import__('os')", MAKE_24), ("2*3*4 or 2*3*4", MAKE_24)])
+def test_what_is_not_a_plain_expression_is_not_parsed(answer, problem):
+    right, parsed, why = check(answer, problem)
+    assert (right, parsed) == (False, False) and why
+    for name in REWARDS:
+        assert score(name, tagged(answer), problem).accuracy == 0.0
+    assert score("tinyzero", tagged(answer), problem).total == 0.0
+
+
+def test_hello_in_answer_tags_earns_nothing_from_tinyzero():
+    assert score("tinyzero", "<answer>hello</answer>", MAKE_24).total == 0
+    for problem in (MAKE_24, SUM, PEOPLE, data("24"), data("24 apples")):
+        assert score("tinyzero", tagged("hello"), problem).total == 0
+
+
+def test_the_prompts_own_example_is_wrong_unless_it_is_the_answer():
+    got = score("tinyzero", tagged("(1 + 2) / 3"), countdown(1, 5, 2, target=3))
+    assert (got.total, got.accuracy, got.why) == (0.1, 0, "uses 3, which is not given")
+    assert score("tinyzero", tagged("(1 + 2) / 3"), countdown(1, 2, 3, target=1)).total == 1
+
+
+@pytest.mark.parametrize("thinking", ["", " \n", "<think>", "<think> \n "])
+def test_an_empty_think_part_breaks_the_format(thinking):
+    response = tagged("2*3*4", thinking)
+    assert [score(name, response, MAKE_24).total for name in ("r1", "dr_grpo", "logic_rl")] == [1, 0, -3]
+    assert score("logic_rl", response, MAKE_24).why == "right; no thinking"
+
+
+@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("response", [tagged("2+3+4</answer> <answer>2*3*4"), tagged("2*3*4</answer>\n<answer>2*3*4"),
+                                      tagged("<answer>2*3*4</answer>"), tagged("2*3*4") + tagged("2+3+4", "")])
+def test_two_answers_are_none(name, response):
+    got = score(name, response, MAKE_24)
+    assert (got.total, got.accuracy) == (NO_ANSWER[name], 0) and got.why.startswith("two ")
+
+
+@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("response", [
+    "<think>it is <answer>2*3*4</answer>", "it is <answer>2*3*4</answer>", "it is <answer>2*3*4</answer></think>",
+    "<think>it is <answer>2*3*4</answer></think> done", r"it is \boxed{2*3*4}</think> done",
+    r"<think>it is \boxed{2*3*4}", "work</think> <think><answer>2*3*4</answer>",
+    "<answer>work</think>2*3*4</answer>"])
+def test_an_answer_inside_the_thinking_is_none(name, response):
+    got = score(name, response, MAKE_24)
+    assert (got.total, got.accuracy) == (NO_ANSWER[name], 0)
+    assert extract_answer(response) is None
+
+
+def test_a_question_repeated_is_no_answer():
+    """`What is 12/4?` must not be answered by `12/4`."""
+    problem = Problem("arithmetic", "What is 12/4?", "3", "")
+    assert check("12/4", problem)[:2] == (False, False) and check("3", problem)[0]
+
+
+def evaluators(source):
+    """The names in a source that can run text; `re.compile` is an attribute and not one of them."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    names |= {part for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names
+              for part in (alias.name, getattr(node, "module", ""))}
+    return names & {"eval", "exec", "compile", "__import__", "getattr", "ast", "sympy", "subprocess", "importlib", "os"}
+
+
+def test_nothing_evaluates_model_text():
+    assert evaluators("x = eval(answer)") == {"eval"} and evaluators("from sympy import sympify") == {"sympy"}
+    assert evaluators(inspect.getsource(reward)) == set()
+
+
+# ---------------------------------------------------------------- reading a response
+
+@pytest.mark.parametrize("response", [
+    tagged("24"), "<think>" + tagged("24"), " \n<think>\n" + tagged("24"), "a</think><answer>24</answer>",
+    "a\n</think>\n\n<answer>\n24\n</answer>\n \n", "1 < 2 > 0 <b></think><answer>24</answer>"])
+def test_the_format_holds(response):
+    assert read_response(response).fault == "" and extract_answer(response) == "24"
+    assert score("r1", response, SUM).total == 2
+
+
+@pytest.mark.parametrize("response, fault", [
+    (tagged("24", ""), "no thinking"),
+    (tagged("24", "<think>a <think>"), "a tag inside the thinking"),
+    (tagged("24", "Sure. <think>a"), "a tag inside the thinking"),
+    (tagged("24", "in <answer> </answer> tags"), "a tag inside the thinking"),
+    ("a</think> So <answer>24</answer>", "text before the answer"),
+    (tagged("24") + " Bye", "text after the answer"), (tagged("24") + "<think>", "text after the answer")])
+def test_a_broken_format_leaves_the_accuracy(response, fault):
+    assert read_response(response).fault == fault
+    for name in REWARDS:
+        assert score(name, response, SUM).accuracy == 1
+    assert [score(name, response, SUM).total for name in REWARDS] == [1, 0, 1, 1, -3]  # in the order of REWARDS
+    assert score("r1", response, SUM).why == "right; " + fault
+
+
+@pytest.mark.parametrize("response, fault", [
+    ("", "no answer"), ("a</think>", "no answer"), ("a</think></think><answer>24</answer>", "two </think>"),
+    (tagged(""), "the answer is empty"), (tagged(r"\boxed{}"), "the answer is empty"),
+    (r"\boxed{ }", "the answer is empty"), ("<answer>24</answer>", "no </think> before the answer"),
+    ("a</think><answer>24", "the answer tags do not match"),
+    (tagged("24") + "</answer>", "the answer tags do not match"),
+    ("a</think></answer>24<answer>", "the answer tags do not match")])
+def test_why_there_is_no_answer(response, fault):
+    reading = read_response(response)
+    assert reading.answer is None and reading.fault == fault == score("r1", response, SUM).why
+
+
+@pytest.mark.parametrize("response, answer", [
+    (r"so \boxed{24}", "24"), (r"so $\boxed{24}$.", "24"), (r"\boxed{1} no: \boxed{24} yes", "24"),
+    (r"\boxed{24} or \boxed{2", "24"), (r"\boxed{2 \boxed{24}", "24"), (r"\boxed{\boxed{24}}", "24"),
+    (r"\boxed{\frac{1}{2}} {", r"\frac{1}{2}"), (r"\boxed{\{1, 2\}}", r"\{1, 2\}"), (r"\boxed{(0, 1\}}", r"(0, 1\}"),
+    (r"\boxed{1}</think> \boxed{24}", "24"), (r"<think>\boxed{1}</think> \boxed{24}", "24"),
+    (r"\boxed{24} <think> \boxed{1}", "24"), (tagged(r"\boxed{24}"), "24"), (tagged(r"\boxed{1} \boxed{24}"), "24"),
+    (r"in <answer> tags</think> \boxed{24}", "24"), (r"\boxed{24", None), (r"\boxed 24", None), (r"boxed{24}", None),
+    (r"\boxed{" + "{}" * 2000 + "}", None), (r"\boxed{24}" + r"\boxed{" * 200, "24"),
+    ("a</think>\n<answer> 2\n *  12 </answer>", "2 * 12")])
+def test_boxes(response, answer):
+    assert extract_answer(response) == answer
+
+
+def test_a_box_alone_is_enough_except_for_the_format():
+    assert [score(name, r"so \boxed{24}", SUM).total for name in REWARDS] == [1, 1, 1, 1, -3]
+    assert [score(name, r"so \boxed{42}", SUM).total for name in REWARDS] == [0, 0, 0.1, -0.5, -3]
+    assert score("dr_grpo", r"so \boxed{24}", SUM).why == "right"
+    assert score("logic_rl", r"so \boxed{24}", SUM).why == "right; no answer tags"
+
+
+# ---------------------------------------------------------------- countdown
+
+@pytest.mark.parametrize("answer, why", [
+    ("2*3*4", "right"), ("(2 * 3) * 4", "right"), ("2×3×4", "right"), ("((2)*(3*4))", "right"), ("2*03*4", "right"),
+    ("2*3", "does not use 4"), ("2*3*4*1", "uses 1, which is not given"), ("2*3*3*4", "uses 3 twice"),
+    ("2*3*4/4*4", "uses 4 3 times"), ("24", "uses 24, which is not given"), ("2+3+4", "value is 9, not 24"),
+    ("2/3/4", "value is 1/6, not 24"), ("4/(2+3)", "value is 4/5, not 24"), ("2-3-4", "value is -5, not 24")])
+def test_countdown_each_number_exactly_once(answer, why):
+    assert check(answer, MAKE_24) == (why == "right", True, why)
+
+
+def test_countdown_numbers_given_twice_are_used_twice():
+    problem = countdown(3, 3, 2, target=18)
+    assert check("3*3*2", problem)[0] and not check("3*2", problem)[0]
+    assert check("3*2", problem)[2] == "uses 3 once"
+
+
+def test_countdown_values_are_exact():
+    assert check("3/(1-2/3)", countdown(1, 2, 3, 3, target=9))[0]
+    assert not check("6/(1-3/4)", countdown(1, 3, 4, 6, target=25))[0]
+    assert check("6/(1−3÷4)", countdown(1, 3, 4, 6, target=24))[0]
+    assert check("8/3*3", countdown(8, 3, 3, target=8))[0] and not check("8/(3*3)", countdown(8, 3, 3, target=8))[0]
+
+
+def test_countdown_division_by_zero_is_wrong_and_syntax_still_counts():
+    problem = countdown(4, 2, 2, target=4)
+    assert check("4/(2-2)", problem) == (False, True, "divides by zero")
+    assert check("(4/(2-2)", problem)[1] is False
+    assert check("1/(4/(2-2))", countdown(1, 4, 2, 2, target=0)) == (False, True, "divides by zero")
+
+
+def test_countdown_is_bounded():
+    assert not check("(" * 21 + "24" + ")" * 21, countdown(24, target=24))[1]
+    assert check("(" * 20 + "24" + ")" * 20, countdown(24, target=24))[0]
+    assert not check("0000000024", countdown(24, target=24))[1]  # ten digits
+    assert check("1" + "+1" * 99, countdown(*[1] * 100, target=100))[0]
+    assert not check("1" + "+1" * 100, countdown(*[1] * 101, target=101))[1]  # 201 characters
+
+
+LEVEL = {"+": 1, "-": 1, "*": 2, "/": 2}
+
+
+def render(tree, rng):
+    """A tree as (text, level of its operator), with no more brackets than needed, and now and then some more."""
+    if isinstance(tree, int):
+        return str(tree), 3
+    operator, left, right = tree
+    (a, a_level), (b, b_level) = render(left, rng), render(right, rng)
+    if a_level < LEVEL[operator] or rng.random() < 0.2:
+        a = f"({a})"
+    if b_level <= LEVEL[operator] or rng.random() < 0.2:  # left-associative: the right side needs brackets when equal
+        b = f"({b})"
+    return a + rng.choice(("", " ")) + operator + rng.choice(("", " ")) + b, LEVEL[operator]
+
+
+def exact(tree):
+    if isinstance(tree, int):
+        return Fraction(tree)
+    operator, left, right = tree
+    a, b = exact(left), exact(right)
+    return a + b if operator == "+" else a - b if operator == "-" else a * b if operator == "*" else a / b
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_the_parser_agrees_with_random_expression_trees(numbers, rng):
+    pool = list(numbers)
+    while len(pool) > 1:
+        left, right = (pool.pop(rng.randrange(len(pool))) for _ in range(2))
+        pool.append((rng.choice("+-*/"), left, right))
+    text = render(pool[0], rng)[0]
+    try:
+        value = exact(pool[0])
+    except ZeroDivisionError:
+        assert check(text, countdown(*numbers, target=1)) == (False, True, "divides by zero")
+        return
+    assert check(text, countdown(*numbers, target=value)) == (True, True, "right")
+    assert check(text, countdown(*numbers, target=value + 1))[:2] == (False, True)
+    assert not check(text, countdown(*numbers, 7, target=value))[0]  # one number unused
+    assert not check(f"({text})+0", countdown(*numbers, target=value))[0]  # one number too many
+    assert check(text.translate(str.maketrans("*/-", "×÷−")), countdown(*numbers, target=value))[0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="0123456789+-*/() .=×÷−\u0663\u00b2", max_size=30))
+@example("1/0")
+def test_random_characters_are_read_or_refused(text):
+    right, parsed, why = check(text, countdown(1, 2, 3, target=97))
+    assert not right and isinstance(parsed, bool) and why
+    if parsed:
+        assert set(text) <= set("0123456789+-*/() ×÷−") and "**" not in text and "//" not in text
+
+
+# ---------------------------------------------------------------- knights and knaves
+
+@pytest.mark.parametrize("answer", [
+    PEOPLE_RIGHT, "Ava is a knight, Ben is a knave, and Zoey is a knight",
+    "ava is a KNIGHT\nBEN IS A KNAVE\nzoey is a knight",
+    "Zoey is a knight and Ben is a knave and Ava is a knight", "Ava is a knight. Ben is a knave. Zoey is a knight.",
+    "(1) Ava is a knight (2) Ben is a knave (3) Zoey is a knight", "Ava is a knight,Ben is a knave;Zoey is a knight"])
+def test_kk_right(answer):
+    assert check(answer, PEOPLE) == (True, True, "right")
+
+
+@pytest.mark.parametrize("answer, why", [
+    ("Ava is a knight, Ben is a knave", "does not say what Zoey is"),
+    (PEOPLE_RIGHT + "\nAva is a knight", "names Ava twice"), (PEOPLE_RIGHT + "\nAva is a knave", "names Ava twice"),
+    (PEOPLE_RIGHT + "\nTheo is a knave", "there is no Theo")])
+def test_kk_missing_repeated_or_unknown_people_are_not_parsed(answer, why):
+    assert check(answer, PEOPLE) == (False, False, why)
+    assert score("logic_rl", tagged(answer), PEOPLE).total == -1
+
+
+@pytest.mark.parametrize("change", [
+    ("Ben is a knave", "Ben is a knave or a knight"), ("Ben is a knave", "Ben is a knaves"),
+    ("Ben is a", "Ben is not a"), ("Ben is a", "if Ben is a"), ("Ben is a knave", "Ben: knave"),
+    ("Ben", "Ben Ben"), ("Ben", "B\u0435n"), ("(2)", "(\u0662)"),
+    ("knave", "knave?"), ("Ben is a knave", "Ben is a \u212anave"), ("Ben is a knave", "")])
+def test_kk_anything_else_is_not_parsed(change):
+    assert check(PEOPLE_RIGHT.replace(*change), PEOPLE)[:2] == (False, False)
+    assert check(PEOPLE_RIGHT, PEOPLE)[0]
+
+
+def test_kk_parsed_but_wrong():
+    wrong = PEOPLE_RIGHT.replace("knave", "knight")
+    assert check(wrong, PEOPLE) == (False, True, "Ben is not a knight")
+    assert score("logic_rl", tagged(wrong), PEOPLE).total == -0.5
+
+
+def test_kk_exactly_one_assignment_is_right():
+    for problem in tasks.draw("kk:4", "train", 1, 5):
+        names = problem.facts["names"]
+        answers = [tasks.identities(names, tuple(bool(bits >> i & 1) for i in range(4))) for bits in range(16)]
+        verdicts = [check(answer, problem) for answer in answers]
+        assert sum(right for right, _, _ in verdicts) == 1 and all(parsed for _, parsed, _ in verdicts)
+
+
+# ---------------------------------------------------------------- arithmetic and data
+
+@pytest.mark.parametrize("answer, verdict", [
+    ("24", (True, True)), (" 24 ", (True, True)), ("24.0", (True, True)), ("024", (True, True)), ("+24", (True, True)),
+    ("25", (False, True)), ("-24", (False, True)), ("24.01", (False, True)), ("24.", (False, False)),
+    ("48/2", (False, False)), ("20+4", (False, False)), ("\uff12\uff14", (False, False)),
+    ("\u0662\u0664", (False, False)),
+    ("\u00b2\u2074", (False, False)), ("2_4", (False, False)), ("2.4e1", (False, False)), ("24 apples", (False, False)),
+    ("24 24", (False, False)), ("nan", (False, False)), ("inf", (False, False)), ("", (False, False)),
+    ("-", (False, False)), (".", (False, False)), ("0" * 48 + "24", (True, True)), ("0" * 49 + "24", (False, False))])
+def test_arithmetic(answer, verdict):
+    assert check(answer, SUM)[:2] == verdict
+
+
+@pytest.mark.parametrize("answer, gold, verdict", [
+    ("1250", "1,250", (True, True)), ("$1,250.00", "1250", (True, True)), (r"\$1,250", "1250", (True, True)),
+    ("$24$", "24", (True, True)), ("24.", "24", (True, True)), ("50%", "50", (True, True)),
+    (r"50\%", "50", (True, True)), ("27", "27.0", (True, True)), ("1/2", "0.5", (True, True)),
+    (".5", "1/2", (True, True)), ("-3", "-3", (True, True)),
+    ("033", "33", (True, True)), ("12,50", "1250", (False, False)), ("1250.5", "1250", (False, True)),
+    ("0.333", "1/3", (False, True)), ("1/0", "1", (False, False)), ("1e3", "1000", (False, False)),
+    ("1e999999999", "1", (False, False)), ("1_000", "1000", (False, False)), ("\u0662\u0664", "24", (False, False)),
+    ("24 dollars", "24", (False, False)), ("or 24", "24", (False, False)), ("", "24", (False, False)),
+    (r"\frac{1}{2}", r"\frac{1}{2}", (True, True)), ("x  +\n1", " x + 1 ", (True, True)),
+    ("x+2", "x+1", (False, False)),
+    ("Ava", "ava", (False, False)), ("5", "x", (False, True)), ("$", "24", (False, False)), ("%", "", (False, False))])
+def test_data(answer, gold, verdict):
+    assert check(answer, data(gold))[:2] == verdict
+
+
+# ---------------------------------------------------------------- any text at all
+
+PIECES = st.lists(st.one_of(st.sampled_from([*reward.TAGS, r"\boxed{", "{", "}", " ", "\n", "is a knight", "(", "**"]),
+                            st.text(st.characters(blacklist_categories=["Nd"]), max_size=6)), max_size=16).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(st.text(), PIECES), st.sampled_from([MAKE_24, SUM, PEOPLE, data("24")]), st.booleans())
+@example("\ud800</think><answer>\ud800</answer>", SUM, True)
+@example("</think><answer>\x00</answer>", MAKE_24, True)
+def test_random_text_never_raises_and_never_earns_accuracy(text, problem, finished):
+    assume("24" not in text)
+    allowed = {"r1": {0, 1}, "dr_grpo": {0}, "tinyzero": {0, 0.1}, "simplerl": {-1, -0.5}, "logic_rl": {-3, -1, -0.5}}
+    for name in REWARDS:
+        got = score(name, text, problem, finished)
+        assert got.accuracy == 0 and got.total in allowed[name] and got.why
+        assert all(type(value) is float for value in (got.total, got.accuracy, got.format))
+
+
+@settings(max_examples=100, deadline=None)
+@given(PIECES, PIECES)
+def test_an_answer_that_is_read_is_checked_the_same_from_its_normal_form(before, inside):
+    response = f"{before}</think> <answer>{inside}</answer>"
+    reading, normal = read_response(response), extract_answer(response)
+    assert (reading.answer is None) == (normal is None)
+    if normal is not None:
+        assert normal == " ".join(normal.split()) and normal
+        assert check(reading.answer, data("24")) == check(normal, data("24"))
+
+
+def slow_box(text):
+    """The reference: every box from the last, scanned with no bound and no shortcut."""
+    starts = [i for i in range(len(text)) if text.startswith("\\boxed{", i)]
+    for start in reversed(starts):
+        depth = 0
+        for i in range(start + 6, len(text)):
+            if text[i] in "{}" and text[i - 1] != "\\":
+                depth += 1 if text[i] == "{" else -1
+                if depth == 0:
+                    return text[start + 7:i]
+    return None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(["\\boxed{", "{", "}", "\\{", "\\}", "x", "7"]), max_size=14).map("".join))
+@example("\\boxed{{\\boxed{7}")
+def test_the_last_balanced_box_as_the_slow_reference_finds_it(text):
+    assert reward.last_boxed(text) == slow_box(text)
+
+
+# ---------------------------------------------------------------- bounded time
+
+MEGA = 1_000_000
+HUGE = {  # about a megabyte each
+    "round brackets": "(" * MEGA,
+    "brackets in an answer": tagged("(" * MEGA),
+    "braces": "{" * MEGA,
+    "boxed braces": r"\boxed{" + "{" * MEGA,
+    "boxed balanced braces": r"\boxed{" + "{" * (MEGA // 2) + "}" * (MEGA // 2) + "}",
+    "closing braces": r"\boxed{24" + "}" * MEGA,
+    "boxes": r"\boxed{" * (MEGA // 7),
+    "boxes, the last closed": r"\boxed{" * (MEGA // 7) + "24}",
+    "boxes, then a brace": r"\boxed{{" * (MEGA // 8) + "}",
+    "boxes that never close": r"\boxed{{}" * (MEGA // 9),
+    "long boxes that never close": (r"\boxed{" + "{}" * 990) * (MEGA // 2000),
+    "answers": "<answer>" * (MEGA // 8),
+    "answer ends": "</answer>" * (MEGA // 9),
+    "answers after thinking": "a</think>" + "<answer>" * (MEGA // 8),
+    "whole answers": "a</think>" + "<answer>1</answer>" * (MEGA // 18),
+    "boxes in answers": tagged(r"\boxed{" * (MEGA // 7)),
+    "thinks": "<think>" * (MEGA // 7),
+    "think ends": "</think>" * (MEGA // 8),
+    "half tags": "<" * MEGA,
+    "digits": tagged("9" * MEGA),
+    "sums": tagged("1+" * MEGA),
+    "powers": tagged("9**" * (MEGA // 3)),
+    "spaces": tagged(" " * MEGA),
+    "words": tagged("a " * (MEGA // 2)),
+    "claims": tagged("Ava is a knight, " * (MEGA // 17)),
+    "backslashes": tagged("\\" * MEGA),
+    "long thinking": tagged("24", "x " * (MEGA // 2))}
+RIGHT_FOR_24 = ("closing braces", "boxes, the last closed", "long thinking")  # only some of the problems ask for 24
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_a_megabyte_takes_under_a_tenth_of_a_second(kind):
+    """Processor time, best of three: the wall clock of a busy machine says little."""
+    for problem in (MAKE_24, SUM, PEOPLE, data("24")):
+        taken = []
+        for _ in range(3):
+            start = time.process_time()
+            got = score("logic_rl", HUGE[kind], problem)
+            taken.append(time.process_time() - start)
+            if taken[-1] < 0.1:
+                break
+        assert min(taken) < 0.1, f"{kind}, {problem.task}: {min(taken):.3f} s"
+        assert got.accuracy == float(kind in RIGHT_FOR_24 and problem in (SUM, data("24")))
+
+
+def test_answers_at_their_longest_take_no_time():
+    rng = random.Random(0)
+    start = time.process_time()
+    for problem in (MAKE_24, SUM, PEOPLE, data("24")):
+        for alphabet in ("9*", "9/1-", "()", "1+", "Ava is a knight, ", "$9,%."):
+            check("".join(rng.choices(alphabet, k=reward.LONGEST[problem.task])), problem)
+    check("*".join(["999999999"] * 20), countdown(*[999999999] * 20, target=1))
+    assert time.process_time() - start < 0.1

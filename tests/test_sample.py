@@ -1,0 +1,238 @@
+"""The sampler draws what it says, stops where it should, and does no work twice."""
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import model as lm
+import sample
+from config import Refusal
+from sample import Sampling
+
+LAST_BELOW_1 = 1 - 2 ** -24  # the largest number that torch.rand gives
+
+
+def spread(logits, s=Sampling(), n=20_000):
+    """(share of each id, log-prob of each id) when one row is drawn with n evenly spaced uniform numbers."""
+    uniform = (torch.arange(n) + 0.5) / n
+    ids, logprobs = sample.draw(torch.as_tensor(logits).expand(n, -1), uniform, s)
+    found = torch.full((len(logits),), -math.inf)
+    found[ids] = logprobs
+    return torch.bincount(ids, minlength=len(logits)) / n, found
+
+
+# ---------------------------------------------------------------- one draw
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_ids_are_drawn_as_often_as_the_softmax_at_this_temperature_says(temperature):
+    logits = torch.randn(40, generator=torch.Generator().manual_seed(0)) * 2
+    share, logprobs = spread(logits, Sampling(temperature=temperature))
+    expected = (logits.double() / temperature).softmax(0)
+    assert (share - expected).abs().max() < 1e-4
+    assert (logprobs.exp() - expected)[share > 0].abs().max() < 1e-6  # and each comes with its log-prob
+    assert (share - (logits.double() / temperature / 1.1).softmax(0)).abs().max() > 1e-3  # another temperature shows
+
+
+PROBABILITIES = [0.05, 0.4, 0.1, 0.15, 0.3]
+
+
+@pytest.mark.parametrize("limits,kept", [
+    (dict(top_k=1), {1}), (dict(top_k=2), {1, 4}), (dict(top_k=4), {1, 2, 3, 4}), (dict(top_k=99), {0, 1, 2, 3, 4}),
+    (dict(top_p=0.01), {1}), (dict(top_p=0.35), {1}), (dict(top_p=0.65), {1, 4}), (dict(top_p=0.75), {1, 3, 4}),
+    (dict(top_p=0.99), {0, 1, 2, 3, 4}), (dict(min_p=1.0), {1}), (dict(min_p=0.7), {1, 4}), (dict(min_p=0.3), {1, 3, 4}),
+    (dict(min_p=0.2), {1, 2, 3, 4}), (dict(top_k=3, top_p=0.8), {1, 4}),  # 0.4 + 0.3 is 0.82 of what top-k kept
+    (dict(top_k=4, min_p=0.3), {1, 3, 4}), (dict(top_k=2, min_p=0.3), {1, 4})])
+def test_limits_keep_exactly_the_right_ids_and_log_probs_are_of_what_is_drawn_from(limits, kept):
+    share, logprobs = spread(torch.tensor(PROBABILITIES).log(), Sampling(**limits))
+    assert {i for i, s in enumerate(share) if s > 0} == kept
+    for i in kept:
+        exact = PROBABILITIES[i] / sum(PROBABILITIES[j] for j in kept)
+        assert abs(share[i] - exact) < 1e-4 and abs(logprobs[i].exp() - exact) < 1e-5
+
+
+def test_temperature_comes_before_top_p():
+    share, _ = spread(torch.tensor(PROBABILITIES).log(), Sampling(temperature=0.5, top_p=0.65))  # squares: 0.57, 0.32, 0.08
+    assert {i for i, s in enumerate(share) if s > 0} == {1, 4}
+    share, _ = spread(torch.tensor(PROBABILITIES).log(), Sampling(temperature=0.5, top_p=0.55))
+    assert {i for i, s in enumerate(share) if s > 0} == {1}
+
+
+def test_each_row_has_limits_of_its_own():
+    logits = torch.tensor([PROBABILITIES, PROBABILITIES[::-1]]).log().repeat(50, 1)
+    for limits in (dict(top_k=2), dict(top_p=0.65), dict(min_p=0.7)):
+        ids, _ = sample.draw(logits, torch.arange(100) / 100, Sampling(**limits))
+        assert set(ids[::2].tolist()) == {1, 4} and set(ids[1::2].tolist()) == {0, 3}
+
+
+def test_temperature_0_takes_the_likeliest_id_and_reports_its_log_prob_at_temperature_1():
+    logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
+    ids, logprobs = sample.draw(logits, torch.full((6,), LAST_BELOW_1), Sampling(temperature=0))
+    assert torch.equal(ids, logits.argmax(1))
+    assert torch.allclose(logprobs, logits.log_softmax(1).max(1).values)
+
+
+@pytest.mark.parametrize("limits", [dict(), dict(top_k=5), dict(top_p=0.9), dict(min_p=0.1)])
+@pytest.mark.parametrize("uniform", [0.0, 2 ** -24, 0.5, LAST_BELOW_1])
+def test_an_id_of_probability_0_is_never_drawn_even_at_the_ends(uniform, limits):
+    logits = torch.randn(60, 3000, generator=torch.Generator().manual_seed(0)) * 3
+    logits[:, [0, 1, 1500, 2998, 2999]] = -math.inf
+    logits[:20, :2990] = -math.inf  # only a few ids near the end are left
+    logits[20:40, 5] = 200.0  # all others underflow to 0
+    ids, logprobs = sample.draw(logits, torch.full((60,), uniform), Sampling(**limits))
+    assert torch.isfinite(logits.gather(1, ids[:, None])).all() and torch.isfinite(logprobs).all()
+    assert (ids[20:40] == 5).all()
+
+
+@pytest.mark.parametrize("wrong", [dict(max_new_tokens=0), dict(temperature=-1.0), dict(temperature=math.nan), dict(top_k=-1),
+                                   dict(top_p=0.0), dict(top_p=1.1), dict(min_p=-0.1), dict(min_p=2.0), dict(stop_strings=("",))])
+def test_a_setting_without_a_meaning_is_refused(wrong):
+    with pytest.raises(Refusal, match=next(iter(wrong)).replace("stop_strings", "stop string")):
+        Sampling(**wrong)
+
+
+# ---------------------------------------------------------------- the end of a response
+
+def force(model, monkeypatch, follow):
+    """Make the model continue every id with follow(id), its work as always; returns the list of its calls' (ids, new)."""
+    calls, hidden = [], model.hidden
+
+    def recorded(ids, cache=None, new=None, span=None):
+        hidden(ids, cache, new, span)
+        calls.append((ids, new))
+        return ids
+
+    def head(ids):
+        logits = torch.full((*ids.shape, model.config.vocab_size), -math.inf)
+        return logits.scatter(-1, torch.tensor([[follow(i) for i in row] for row in ids.tolist()])[..., None], 0.0)
+    monkeypatch.setattr(model, "hidden", recorded)
+    monkeypatch.setattr(model, "head", head)
+    return calls
+
+
+def says(model, tokenizer, monkeypatch, text, strings, limit=100):
+    """What is sampled from a model that wants to say `text`, and then `text` again, for ever."""
+    script = iter(tokenizer(text * 20)["input_ids"])
+    force(model, monkeypatch, lambda _: next(script))
+    return sample.generate(model, tokenizer, [[7]], Sampling(limit, stop_strings=strings))[0]
+
+
+@pytest.mark.parametrize("string,ends", [
+    (" yes", "12+34=46 yes"), ("=46 y", "12+34=46 yes"),  # spans tokens, ends inside of one
+    ("+", "12+"), ("</answer>", "12+34=46 yes\nso</think> <answer>46</answer>"), ("s\nso</th", "12+34=46 yes\nso</think>"),
+    ("é!", "12+34=46 yes\nso</think> <answer>46</answer>é!"), ("6</answer>é", "12+34=46 yes\nso</think> <answer>46</answer>é")])
+def test_a_response_ends_with_the_token_that_completes_a_stop_string_and_keeps_it(tiny, tokenizer, monkeypatch, string, ends):
+    got = says(tiny, tokenizer, monkeypatch, "12+34=46 yes\nso</think> <answer>46</answer>é!", (string,))
+    assert tokenizer.decode(got.response) == ends and got.finished and len(got.logprobs) == len(got.response)
+
+
+def test_the_first_of_several_stop_strings_ends_it_and_one_that_never_comes_does_not(tiny, tokenizer, monkeypatch):
+    got = says(tiny, tokenizer, monkeypatch, "12+34=46 yes", (" yes", "+3", "-"))
+    assert tokenizer.decode(got.response) == "12+34" and got.finished
+    got = says(tiny, tokenizer, monkeypatch, "12+34=46 yes", ("yes 12", "6yes"), limit=30)
+    assert len(got.response) == 30 and not got.finished
+
+
+def test_a_stop_string_of_long_characters_ends_a_response(tiny, tokenizer, monkeypatch):
+    got = says(tiny, tokenizer, monkeypatch, "46。。。。。。。。", ("。" * 6,))  # three tokens a character
+    assert tokenizer.decode(got.response) == "46。。。。。。" and got.finished
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("ab 1<+=é", max_size=25), st.text("ab 1<+=é", min_size=1, max_size=4))
+def test_any_stop_string_ends_at_the_first_token_that_completes_it(stop_test, text, string):
+    tokenizer, test = stop_test(string)
+    ids = tokenizer(text)["input_ids"] if text else []
+    first = next((n for n in range(1, len(ids) + 1) if string in tokenizer.decode(ids[:n])), None)
+    found = next((n for n in range(1, len(ids) + 1) if test.ended(torch.tensor([ids[n - 1]]), lambda i: ids[:n])), None)
+    assert found == first
+
+
+@pytest.fixture(scope="module")
+def stop_test(tokenizer):
+    class Model:
+        stop_ids, device, config = (tokenizer.eos_token_id,), torch.device("cpu"), lm.ModelConfig(len(tokenizer), 8, 8, 1, 1, 1)
+    return lambda string: (tokenizer, sample.StopTest(Model, tokenizer, (string,)))
+
+
+def test_the_length_limit_ends_a_response_that_is_not_finished_then(tiny, tokenizer, monkeypatch):
+    stop = tiny.stop_ids[0]
+    force(tiny, monkeypatch, lambda i: i + 1 if i < 50 else stop)
+    for limit in range(1, 8):  # the model says 46, 47, 48, 49, 50, stop
+        got = sample.generate(tiny, tokenizer, [[9, 45]], Sampling(limit))[0]
+        assert got.response == [46, 47, 48, 49, 50, stop][:limit]
+        assert got.finished == (limit >= 6)  # also when the stop id is the very last token allowed
+
+
+def test_any_of_the_models_stop_ids_ends_a_response(tiny, tokenizer, monkeypatch):
+    tiny.stop_ids = (0, 48)
+    force(tiny, monkeypatch, lambda i: i + 1)
+    got = sample.generate(tiny, tokenizer, [[45]], Sampling(20))[0]
+    assert got.response == [46, 47, 48] and got.finished
+
+
+# ---------------------------------------------------------------- bookkeeping
+
+PROMPTS = [[3, 20], [40], [7, 8, 60], [80], [9, 9, 9, 9, 100], [8, 120], [140]]
+ENDS = {20: 33, 40: 41, 60: 69, 80: 80, 100: 105, 120: 128, 140: 147}  # the id after which the model stops
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4, 5, 20, 100])
+@pytest.mark.parametrize("prefill_tokens", [1, 8, 1000])
+def test_every_rollout_comes_back_in_order_with_the_answer_to_its_own_prompt(tiny, tokenizer, monkeypatch, slots, prefill_tokens):
+    calls = force(tiny, monkeypatch, lambda i: tiny.stop_ids[0] if i in ENDS.values() else i + 1)
+    streamed = {}
+    rollouts = sample.generate(tiny, tokenizer, PROMPTS, Sampling(30), n=3, slots=slots, prefill_tokens=prefill_tokens,
+                               on_token=lambda i, token: streamed.setdefault(i, []).append(token))
+    assert [r.prompt for r in rollouts] == [p for p in PROMPTS for _ in range(3)]
+    for i, r in enumerate(rollouts):
+        assert r.response == [*range(r.prompt[-1] + 1, ENDS[r.prompt[-1]] + 1), tiny.stop_ids[0]] and r.finished
+        assert streamed[i] == r.response  # on_token saw exactly these ids
+    prefilled = [ids[row, :n].tolist() for ids, new in calls if new is not None for row, n in enumerate(new.tolist()) if n]
+    assert prefilled == [p[:-1] for p in PROMPTS if len(p) > 1]  # each prompt once, not once for each member of its group
+    decoded = [len(ids) for ids, new in calls if new is None]
+    assert sum(decoded) == sum(len(r.response) for r in rollouts)  # no row decodes after its end
+    assert max(decoded) == min(slots, 21) and decoded[:-1] != [1] * (len(decoded) - 1) or slots == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prompt", [[8], [9, 10], [11, 12, 13, 14, 15, 16, 17]])
+def test_a_greedy_rollout_is_what_the_uncached_model_says_from_a_prompt_of_any_length(tiny, tokenizer, prompt):
+    ids = list(prompt)
+    for _ in range(20):
+        ids.append(int(tiny(torch.tensor([ids]))[0, -1].argmax()))
+        if ids[-1] in tiny.stop_ids:
+            break
+    got = sample.generate(tiny, tokenizer, [[5, 6], prompt, [7]], Sampling(20, temperature=0), n=2)
+    assert got[2].response == got[3].response == ids[len(prompt):]
+
+
+def test_a_prompt_and_its_response_may_fill_the_context_but_not_pass_it(tiny, tokenizer):
+    context = tiny.config.max_position_embeddings
+    assert sample.generate(tiny, tokenizer, [[5] * (context - 20), [6]], Sampling(20))[0].response
+    with pytest.raises(Refusal, match=f"a prompt of {context - 19} tokens and 20 new ones do not fit.* context of {context}"):
+        sample.generate(tiny, tokenizer, [[6], [5] * (context - 19)], Sampling(20))
+    with pytest.raises(Refusal, match="empty prompt"):
+        sample.generate(tiny, tokenizer, [[6], []], Sampling(20))
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_something_else(tiny, tokenizer):
+    def draws(seed):
+        return [(r.response, r.logprobs) for r in sample.generate(tiny, tokenizer, [[5, 6], [7]], Sampling(30), n=3, seed=seed)]
+    assert draws(3) == draws(3) != draws(4)
+    assert len({tuple(response) for response, _ in draws(3)}) == 6  # no two rollouts share their random numbers
+
+
+# ---------------------------------------------------------------- python sample.py
+
+def test_the_command_line_prints_every_response_whole(tiny_folder, monkeypatch, capsys):
+    argv = ["--model", tiny_folder, "What is 3+4?", "-n", "3", "--max-new-tokens", "60", "--seed", "4", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["sample.py", *argv])
+    sample.main()
+    model, tokenizer = lm.load(tiny_folder)
+    expected, prompt = "", tokenizer("What is 3+4?\n<think>")["input_ids"]
+    for i, r in enumerate(sample.generate(model, tokenizer, [prompt], Sampling(60), n=3, seed=4), 1):
+        text = sample.text_of(tokenizer, r).rstrip("\ufffd")  # half of a character is not shown
+        expected += f"[{i}] {text}\n    ({len(r.response)} tokens{'' if r.finished else ', hit the limit'})\n"
+    assert capsys.readouterr().out == expected

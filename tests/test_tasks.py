@@ -1,0 +1,349 @@
+"""Problems are solvable and fenced off, files are read or refused by line, templates are as published, traces as stated."""
+import ast
+import copy
+import dataclasses
+import itertools
+import json
+import operator
+import random
+import re
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+import reward
+import tasks
+import traces
+from config import Refusal
+from tasks import Problem
+
+GSM8K = Path(__file__).parent.parent.parent / "shared" / "data" / "gsm8k_train.jsonl"
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+def work_out(expression: str) -> tuple[Fraction, list[int]]:
+    """(value, numbers used) of an expression, exactly; every value on the way is asserted to be a whole number 1..100."""
+    used = []
+
+    def walk(node):
+        if isinstance(node, ast.Constant):
+            used.append(node.value)
+            return Fraction(node.value)
+        value = OPERATORS[type(node.op)](walk(node.left), walk(node.right))
+        assert value.denominator == 1 and 1 <= value <= tasks.LARGEST
+        return value
+    return walk(ast.parse(expression, mode="eval").body), used
+
+
+# ---------------------------------------------------------------- generated problems
+
+@pytest.mark.parametrize("size", [3, 4])
+@pytest.mark.parametrize("split", tasks.SPLITS)
+def test_every_countdown_is_solved_by_its_own_answer(size, split):
+    for problem in tasks.draw(f"countdown:{size}", split, 0, 300):
+        value, used = work_out(problem.answer)
+        assert value == problem.facts["target"] and Counter(used) == Counter(problem.facts["numbers"])
+        stated = list(map(int, re.findall(r"\d+", problem.question)))
+        assert stated == [*problem.facts["numbers"], problem.facts["target"]] and len(stated) == size + 1
+
+
+def is_true(text: str, knights: dict[str, bool]) -> bool:
+    """Whether a statement holds, read from its words alone."""
+    if leaf := re.fullmatch(r"(\w+) is a (knight|knave)", text):
+        return knights[leaf[1]] == (leaf[2] == "knight")
+    if text.startswith("it is not so that "):
+        return not is_true(text.removeprefix("it is not so that "), knights)
+    if text.startswith("if "):
+        first, second = text.removeprefix("if ").split(" then ")
+        return not is_true(first, knights) or is_true(second, knights)
+    word = next(w for w in (" if and only if ", " and ", " or ") if w in text)
+    first, second = (is_true(part, knights) for part in text.split(word))
+    return first == second if "only" in word else first and second if "and" in word else first or second
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_every_knights_and_knaves_has_one_solution_as_told_and_the_answer_states_it(size):
+    for problem in tasks.draw(f"kk:{size}", "train", 0, 60):
+        said = dict(re.findall(r"(\w+) says: ([^.]+)\.", problem.question))
+        assert tuple(said) == problem.facts["names"] and len(said) == size
+        worlds = [dict(zip(said, knights)) for knights in itertools.product((True, False), repeat=size)]
+        fits = [w for w in worlds if all(is_true(text, w) == w[name] for name, text in said.items())]
+        assert len(fits) == 1
+        assert problem.answer == "\n".join(f"({i}) {name} is a {'knight' if knight else 'knave'}"
+                                           for i, (name, knight) in enumerate(fits[0].items(), 1))
+
+
+def test_every_arithmetic_answer_is_the_value_of_the_expression_in_the_question():
+    for task in ("arithmetic", "arithmetic:5"):
+        for problem in tasks.draw(task, "train", 0, 300):
+            value, _ = work_out(re.fullmatch(r"What is (.+)\?", problem.question)[1])
+            assert problem.answer == str(value)
+            assert all(work_out(text)[0] == result for text, result in problem.facts["moves"])
+
+
+def identity(problem: Problem):
+    """What makes two problems the same, found from the question alone."""
+    if problem.task == "countdown":
+        *numbers, target = map(int, re.findall(r"\d+", problem.question))
+        return tuple(sorted(numbers)), target
+    if problem.task == "kk":
+        names = re.findall(r"(\w+) says", problem.question)
+        return re.sub(r"\w+", lambda word: str(names.index(word[0])) if word[0] in names else word[0], problem.question)
+    return problem.question
+
+
+@pytest.mark.parametrize("task,n", [("countdown", 1000), ("kk", 500), ("arithmetic", 1000)])
+def test_train_and_held_out_never_share_a_problem_whatever_the_seed(task, n):
+    train = [p for seed in range(3) for p in tasks.draw(task, "train", seed, n)]
+    held_out = [p for seed in range(2) for p in tasks.draw(task, "held-out", seed, n // 3)]
+    assert not {p.key for p in train} & {p.key for p in held_out}
+    assert not {identity(p) for p in train} & {identity(p) for p in held_out}
+
+
+@pytest.mark.parametrize("task", ["countdown:2", "kk:2"])
+def test_permuted_numbers_and_renamed_people_keep_their_key(task):
+    rng, keys, questions = random.Random(0), {}, {}
+    for _ in range(1500):
+        problem = tasks.generator(task)(rng)
+        keys.setdefault(identity(problem), set()).add(problem.key)
+        questions.setdefault(identity(problem), set()).add(problem.question)
+    assert sum(len(q) > 1 for q in questions.values()) > 100  # the same problem was told in several ways
+    assert all(len(k) == 1 for k in keys.values())
+    assert len(set.union(*keys.values())) == len(keys)  # and different problems have different keys
+
+
+def test_one_problem_in_ten_is_held_out():
+    share = sum(tasks.split_of(f"problem {i}") == "held-out" for i in range(10_000)) / 10_000
+    assert abs(share - 26 / 256) < 0.01
+
+
+@pytest.mark.parametrize("task", ["countdown:3", "kk", "arithmetic"])
+def test_draw_is_a_pure_function_and_its_problems_are_different(task):
+    a, b, other = (tasks.draw(task, "train", seed, 50) for seed in (1, 1, 2))
+    assert [(p, p.facts) for p in a] == [(p, p.facts) for p in b] and a != other
+    assert len({p.key for p in a}) == 50 and tasks.draw(task, "train", 1, 20) == a[:20]
+
+
+def test_draw_gives_as_many_problems_as_there_are_and_refuses_one_more():
+    keys = {f"countdown {[a, b]} {value}" for a, b in itertools.combinations(range(1, 21), 2)
+            for value in (a + b, b - a, a * b, Fraction(b, a)) if value.denominator == 1 and value <= tasks.LARGEST}
+    for split in tasks.SPLITS:
+        exist = sum(tasks.split_of(key) == split for key in keys)
+        assert {p.key for p in tasks.draw("countdown:2", split, 0, exist)} <= keys
+        with pytest.raises(Refusal, match=f"only about {exist} different {split} problems, not {exist + 1}"):
+            tasks.draw("countdown:2", split, 0, exist + 1)
+
+
+def test_draw_refuses_only_if_the_task_has_fewer_problems():
+    assert len(tasks.draw("countdown:3", "held-out", 0, 1500)) == 1500  # 1633 exist, by enumeration
+
+
+@pytest.mark.parametrize("task", ["chess", "countdown:1", "countdown:7", "kk:9", "kk:-2", "countdown:3:4", "countdown: 3", ""])
+def test_an_unknown_task_or_size_is_refused(task):
+    with pytest.raises(Refusal, match="task"):
+        tasks.draw(task, "train", 0, 1)
+
+
+# ---------------------------------------------------------------- files
+
+def good_lines(n=60, field="question"):
+    return [json.dumps({field: f"What is {i}+1?", "answer": i + 1}) for i in range(n)]
+
+
+def write(tmp_path, lines):
+    (tmp_path / "d.jsonl").write_text("".join(line + "\n" for line in lines))
+    return str(tmp_path / "d.jsonl")
+
+
+@pytest.mark.parametrize("line,says", [
+    ("   ", "empty"), ('{"question": "q", "answer": "a"', "not JSON"), ('"text"', "not a JSON object"),
+    ('{"answer": "a"}', r"no text in field 'question' \(fields: answer\)"), ("{}", r"\(fields: none\)"),
+    ('{"question": "q", "answer": null}', "no text in field 'answer'"), ('{"question": "q", "answer": [1]}', "'answer'"),
+    ('{"question": {"text": "q"}, "answer": 1}', "no text in field 'question'"), ('{"question": " ", "answer": 1}', "'question'")])
+def test_a_bad_line_of_a_file_is_refused_by_its_number_with_a_reason(tmp_path, line, says):
+    path = write(tmp_path, [*good_lines()[:40], line, *good_lines()[40:]])
+    with pytest.raises(Refusal, match=f"line 41: .*{says}"):
+        tasks.read_jsonl(path)
+
+
+def test_a_worked_answer_that_ends_at_its_marks_is_refused(tmp_path):
+    path = write(tmp_path, [*good_lines(), json.dumps({"question": "What is 60+1?", "answer": "60+1=61\n#### "})])
+    with pytest.raises(Refusal, match="line 61"):
+        tasks.read_jsonl(path)
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
+    path = write(tmp_path, good_lines())
+    Path(path).write_bytes(Path(path).read_bytes() + '{"question": "Où?", "answer": "là"}\n'.encode("latin-1"))
+    with pytest.raises(Refusal):
+        tasks.read_jsonl(path)
+
+
+def test_a_file_too_small_for_both_sides_is_refused(tmp_path):
+    for lines in ([], good_lines(1)):
+        with pytest.raises(Refusal, match="too few lines"):
+            tasks.read_jsonl(write(tmp_path, lines))
+
+
+def test_the_fields_of_a_file_can_have_other_names_and_answers_may_be_numbers(tmp_path):
+    sides = tasks.read_jsonl(write(tmp_path, good_lines(field="problem")), question_field="problem")
+    found = {p.question: p for side in sides.values() for p in side}
+    assert len(found) == 60 and found["What is 41+1?"].answer == "42" and found["What is 41+1?"].task == "data"
+
+
+def test_a_worked_answer_counts_from_its_four_marks(tmp_path):
+    rows = [json.dumps({"question": f"q{i}", "answer": f"{i}+{i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i:,}"}) for i in range(990, 1050)]
+    sides = tasks.read_jsonl(write(tmp_path, rows))
+    assert {p.question: p.answer for side in sides.values() for p in side}["q1001"] == "2,002"
+
+
+def test_questions_that_differ_in_case_and_spacing_are_one_problem_on_one_side(tmp_path):
+    plain = good_lines()
+    shouted = [json.dumps({"question": "  " + json.loads(line)["question"].upper().replace(" ", "   ") + "\n",
+                           "answer": json.loads(line)["answer"]}) for line in plain]
+    alone, both = tasks.read_jsonl(write(tmp_path, plain)), tasks.read_jsonl(write(tmp_path, plain + shouted))
+    for split in tasks.SPLITS:
+        assert [p.key for p in both[split]] == [p.key for p in alone[split]]
+
+
+def test_gsm8k_is_read_whole():
+    if not GSM8K.exists():
+        pytest.skip(f"no {GSM8K}: real data is not checked")
+    sides = tasks.read_jsonl(str(GSM8K))
+    n = sum(map(len, sides.values()))
+    assert n == 7473 and abs(len(sides["held-out"]) / n - 0.1) < 0.015
+    assert all(re.fullmatch(r"-?[\d,.]+", p.answer) for side in sides.values() for p in side)
+    natalia = next(p for side in sides.values() for p in side if p.question.startswith("Natalia sold clips"))
+    assert natalia.answer == "72" and natalia.question.endswith("April and May?")
+
+
+# ---------------------------------------------------------------- batches
+
+@pytest.mark.parametrize("n", [1, 3, 4, 10, 12, 27])
+def test_batches_cover_each_problem_once_per_epoch(n):
+    problems = [Problem("data", str(i), "", str(i)) for i in range(10)]
+    steps = [tasks.batch(problems, 5, step, n) for step in range(30)]
+    assert all(len(step) == n for step in steps)
+    stream = [p.key for step in steps for p in step]
+    epochs = [stream[i:i + 10] for i in range(0, len(stream) - 9, 10)]
+    assert all(sorted(epoch) == sorted(p.key for p in problems) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == len(epochs)  # each in an order of its own
+    assert stream != [p.key for step in range(30) for p in tasks.batch(problems, 6, step, n)]
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step():
+    problems = [Problem("data", str(i), "", str(i)) for i in range(10)]
+    for source in (problems, "countdown"):
+        later = tasks.batch(source, 5, 8, 4)  # nothing that came before is needed
+        assert later == [tasks.batch(source, 5, step, 4) for step in range(9)][8]
+        assert later != tasks.batch(source, 5, 9, 4) and later != tasks.batch(source, 6, 8, 4)
+    assert all(tasks.split_of(p.key) == "train" for step in range(20) for p in tasks.batch("countdown", 0, step, 20))
+
+
+# ---------------------------------------------------------------- templates
+
+def test_the_r1_template_is_the_published_text():
+    text = tasks.prompt(Problem("data", "What is 1+1?", "2", ""), "r1", None)
+    assert text.startswith("A conversation between User and Assistant. The User asks a question, and the Assistant solves it. "
+                           "The Assistant first thinks about the reasoning process in the mind and then provides the User "
+                           "with the answer. The reasoning process is enclosed within <think> </think> and answer is ")
+    assert text.endswith(" <think> reasoning process here </think> <answer> answer here </answer>.\n"
+                         "User: What is 1+1?\nAssistant: <think>")
+
+
+@pytest.mark.parametrize("template", sorted(set(tasks.TEMPLATES) - {"chat", "tinyzero"}))
+def test_braces_in_a_question_survive_every_template(template):
+    question = r"{x} {} {{y}} \frac{1}{2} {question!r} %s {0}"
+    text = tasks.prompt(Problem("data", question, "", ""), template, None)
+    assert text.count(question) == 1 and "{question}" not in text.replace(question, "")
+    if template == "qwen-math":
+        assert r"within \boxed{}.<|im_end|>" in text
+
+
+def test_tinyzero_states_countdown_and_refuses_anything_else():
+    problem = tasks.draw("countdown", "train", 0, 1)[0]
+    numbers, target = list(problem.facts["numbers"]), problem.facts["target"]
+    assert f"User: Using the numbers {numbers}, create an equation that equals {target}. " in tasks.prompt(problem, "tinyzero", None)
+    with pytest.raises(Refusal, match="not 'kk'"):
+        tasks.prompt(tasks.draw("kk", "train", 0, 1)[0], "tinyzero", None)
+
+
+def test_chat_is_the_tokenizers_own_template_and_refused_without_one(tokenizer):
+    problem = Problem("data", "Hello {name}?", "", "")
+    with pytest.raises(Refusal, match="no chat template"):
+        tasks.prompt(problem, "chat", tokenizer)
+    chatty = copy.deepcopy(tokenizer)
+    chatty.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}{% if add_generation_prompt %} [me]{% endif %}"
+    assert tasks.prompt(problem, "chat", chatty) == "[user] Hello {name}? [me]"
+
+
+def test_an_unknown_template_is_refused():
+    with pytest.raises(Refusal, match="unknown template 'haiku'"):
+        tasks.prompt(Problem("data", "", "", ""), "haiku", None)
+
+
+# ---------------------------------------------------------------- traces
+
+def test_the_mixtures_shares_sum_to_one_and_habits_are_picked_by_them():
+    rng = random.Random(0)
+    picked = Counter(traces.pick(rng) for _ in range(20_000))
+    assert abs(sum(habit.share for habit in traces.MIXTURE.values()) - 1) < 1e-9
+    assert all(abs(picked[name] / 20_000 - habit.share) < 0.015 for name, habit in traces.MIXTURE.items())
+
+
+@pytest.mark.parametrize("habit", traces.MIXTURE)
+@pytest.mark.parametrize("task", ["countdown:3", "countdown:4", "kk", "arithmetic"])
+def test_every_trace_keeps_the_format_and_answers_with_what_the_problem_gave(task, habit):
+    rng = random.Random(0)
+    for problem in tasks.draw(task, "train", "traces", 100):
+        read = reward.read_response(traces.trace(problem, habit, rng))
+        assert read.answer is not None and read.fault == ""
+        if problem.task == "countdown":
+            assert Counter(work_out(read.answer)[1]) == Counter(problem.facts["numbers"])
+        elif problem.task == "kk":
+            assert tuple(re.findall(r"\) (\w+) is a kn", read.answer)) == problem.facts["names"]
+        else:
+            assert 1 <= int(read.answer) <= tasks.LARGEST
+
+
+def right(problem, text):
+    """Whether a trace of a Countdown problem ends in a right answer."""
+    return work_out(re.search("<answer>(.*)</answer>", text)[1])[0] == problem.facts["target"]
+
+
+def test_search_is_mostly_right_and_guess_mostly_wrong():
+    rng, problems = random.Random(0), tasks.draw("countdown", "train", 1, 1000)
+    share = {habit: sum(right(p, traces.trace(p, habit, rng)) for p in problems) / 1000 for habit in traces.MIXTURE}
+    assert share["search"] > 0.9 and share["guess"] < 0.2
+    assert share["guess"] < share["try"] < share["search"]
+
+
+def test_written_equations_are_wrong_at_the_stated_rate():
+    rng, wrong, n = random.Random(0), 0, 0
+    for problem in tasks.draw("countdown:4", "train", 0, 800) + tasks.draw("arithmetic", "train", 0, 800):
+        text = traces.trace(problem, "search", rng)
+        for move, shown in re.findall(r"^(\d+[-+*/]\d+)=(\d+)", text, re.MULTILINE):
+            wrong, n = wrong + (work_out(move)[0] != int(shown)), n + 1
+    assert n > 15_000 and abs(wrong / n - traces.SLIP) < 0.003  # four standard deviations
+
+
+def test_a_search_that_never_slips_and_never_gives_up_always_finds_the_answer(monkeypatch):
+    monkeypatch.setattr(traces, "SLIP", 0)
+    monkeypatch.setitem(traces.MIXTURE, "search", dataclasses.replace(traces.MIXTURE["search"], give_up=0))
+    rng = random.Random(0)
+    for problem in tasks.draw("countdown:3", "train", 2, 1000):
+        text = traces.trace(problem, "search", rng)
+        assert right(problem, text)
+        assert " yes" not in text.partition("</think>")[0].rpartition("\n")[0]  # it stops at the first that fits
+    for task in ("kk", "arithmetic"):
+        for problem in tasks.draw(task, "train", 2, 200):
+            assert reward.read_response(traces.trace(problem, "search", rng)).answer == problem.answer
+
+
+def test_a_verdict_compares_what_is_written_with_the_target():
+    rng = random.Random(0)
+    for problem in tasks.draw("countdown", "train", 3, 300):
+        for shown, verdict in re.findall(r"=(\d+) (yes|no)$", traces.trace(problem, "try", rng).replace("</think>", "\n"), re.M):
+            assert (int(shown) == problem.facts["target"]) == (verdict == "yes")
