@@ -14,8 +14,8 @@ cache and attention, and decodes until the last row ends. Ours also records the 
 Training step: sample, reward, advantages, update, with one optimizer step on all rollouts. Ours is train.one_step.
 TRL's is the time from the end of one step of GRPOTrainer to the end of the next, less our steps, which run in between.
 Both: Dr. GRPO without a KL term, the same rule reward, clipped gradients, a learning rate too small to move the policy.
-TRL generates with transformers, without gradient checkpointing, logging or saving; it is measured at several cuts of
-the step into micro-batches (rows x cuts), and the fastest is the one to quote.
+TRL generates with transformers, not vLLM, and without gradient checkpointing, logging or saving. It is measured at
+several cuts of the step into micro-batches (rows x cuts), and the fastest is the one to quote.
 
 Ours spends no forward pass on groups whose rewards are all equal: their gradient is exactly 0. What that saves depends
 on the model, so each round has a second step of ours with made-up rewards that all differ: no row is left out.
@@ -44,7 +44,7 @@ from runs import Run, open_run, versions
 LR = 1e-9  # below the rounding of a typical weight: all of the optimizer's work, and the policy stays what it is
 CUTS = (1, 4, 8)  # micro-batches that TRL's step is cut into
 OURS, EVERY_ROW, TRANSFORMERS, TRL = "ours", "ours, no row left out", "transformers", "TRL"
-COLUMNS = {"seconds": ".2f", "s / 1000 tokens": ".3f", "tokens/s": ".0f", "tokens/s ratio": ".2f", "seconds ratio": ".2f"}
+COLUMNS = {"seconds": 2, "s / 1000 tokens": 3, "tokens/s": 0, "tokens/s ratio": 2, "seconds ratio": 2}  # decimals
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Round:
 
 def set_up(c: BenchConfig, scratch: str) -> Bench:
     torch.set_num_threads(c.threads)
-    folder, rng = Path(c.model) if Path(c.model).exists() else Path(__file__).parent / c.model, random.Random(0)
+    folder = Path(c.model) if Path(c.model).exists() else Path(__file__).parent / c.model  # as model.load finds it
+    rng = random.Random(0)
     reward.REWARDS[EVERY_ROW] = lambda *_: (-rng.random(), 0.0)  # negative: the length limit takes nothing from it
     this = open_run(train.TrainConfig(
         out=f"{scratch}/run", model=str(folder), prompts_per_step=c.prompts, group_size=c.group, lr=LR, warmup=0,
@@ -195,7 +196,7 @@ def figures(sides: dict[str, list[Round]], rows: int) -> dict[str, dict]:
         f = found[name] = {"seconds": spread([r.seconds for r in rounds]),
                            "s / 1000 tokens": spread([1000 * r.seconds / r.tokens for r in rounds]),
                            "tokens/s": spread([r.tokens / r.seconds for r in rounds]),
-                           "length": mean(r.tokens for r in rounds) / rows}
+                           "length": mean(r.tokens for r in rounds) / rows, "rounds": [asdict(r) for r in rounds]}
         if theirs and rounds is not theirs:
             f["tokens/s ratio"] = spread([r.tokens / r.seconds * t.seconds / t.tokens for r, t in zip(rounds, theirs)])
             f["seconds ratio"] = spread([t.seconds / r.seconds for r, t in zip(rounds, theirs)])
@@ -203,15 +204,13 @@ def figures(sides: dict[str, list[Round]], rows: int) -> dict[str, dict]:
             f["parts"] = {part: mean(r.parts[part] for r in rounds) for part in rounds[0].parts}
         if rounds[0].reward is not None and name != EVERY_ROW:
             f["reward"] = mean(r.reward for r in rounds)
-        f["rounds"] = [asdict(r) for r in rounds]
     return found
 
 
 def table(title: str, found: dict[str, dict]) -> str:
     lines = [f"\n{title:<24}" + "".join(f"{head:<22}" for head in COLUMNS) + "length  reward"]
     for name, f in found.items():
-        cells = ["{:{form}} [{:{form}}, {:{form}}]".format(*f[key], form=form) if key in f else "-"
-                 for key, form in COLUMNS.items()]
+        cells = ["{:.{n}f} [{:.{n}f}, {:.{n}f}]".format(*f[k], n=n) if k in f else "-" for k, n in COLUMNS.items()]
         lines.append(f"  {name:<22}" + "".join(f"{cell:<22}" for cell in cells) + f"{f['length']:6.1f}  "
                      + (f"{f['reward']:6.3f}" if "reward" in f else "     -"))
         if "parts" in f:
@@ -222,7 +221,7 @@ def table(title: str, found: dict[str, dict]) -> str:
 def main():
     c, _ = parse(BenchConfig, "our sampler and training step beside those of transformers and TRL, on a CPU")
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here needs the hub, and TRL would report to it
-    load, rows, sides = os.getloadavg()[0], c.prompts * c.group, {}
+    load, rows, sides = round(os.getloadavg()[0], 1), c.prompts * c.group, {}
     cuts = [] if c.skip_trl or not importlib.util.find_spec("trl") else [n for n in CUTS if rows % n == 0]
     with tempfile.TemporaryDirectory() as scratch:
         b = set_up(c, scratch)

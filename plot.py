@@ -1,4 +1,4 @@
-"""Curves of one or several runs from their metrics.jsonl; works on a run in progress.
+"""Curves of one or several runs from their metrics.jsonl, and a table of their summaries; works on a run in progress.
 
     python plot.py runs/countdown-dr_grpo-seed0
     python plot.py runs/grpo runs/dr_grpo --out both.png
@@ -6,6 +6,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from config import Refusal, parse, run, setting
 
@@ -93,10 +94,29 @@ def plot(folders: list[str], out: str, smooth: int = 5, title: str = "") -> None
     plt.close(figure)
 
 
+def table(folders: list[str]) -> str:
+    """The summaries of finished runs as a Markdown table, with the median of several."""
+    found = [(Path(f).name, json.loads((Path(f) / "summary.json").read_text())) for f in folders
+             if (Path(f) / "summary.json").is_file()]
+    if not found:
+        return ""
+    lines = ["| run | before | after | 95 % interval | length before | after | steps | seconds |", "|---" * 8 + "|"]
+    for name, s in found:
+        low, high = s["accuracy_after_ci"]
+        lines.append(f"| {name} | {s['accuracy_before']:.3f} | {s['accuracy_after']:.3f} | {low:.3f} to {high:.3f} | "
+                     f"{s['length_before']:.0f} | {s['length_after']:.0f} | {s['steps']} | {s['seconds']:.0f} |")
+    if len(found) > 1:
+        before, after, length_before, length_after, seconds = (median(s[key] for _, s in found) for key in (
+            "accuracy_before", "accuracy_after", "length_before", "length_after", "seconds"))
+        lines.append(f"| median | {before:.3f} | {after:.3f} | | {length_before:.0f} | {length_after:.0f} | | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
 def main():
-    c, _ = parse(PlotConfig, "curves of one or several runs")
+    c, _ = parse(PlotConfig, "curves of one or several runs, and a table of those that are done")
     out = c.out or str(Path(c.runs[-1]) / "curves.png")
     plot(list(c.runs), out, c.smooth, c.title)
+    print(table(list(c.runs)) or "no run is done yet")
     print(out)
 
 

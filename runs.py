@@ -25,6 +25,7 @@ from eval import held_out
 from files import new_folder, write_file
 from optim import MasterAdamW, pick_device
 
+
 @dataclass
 class Run:
     """Everything a step needs."""

@@ -203,6 +203,7 @@ def train(c: TrainConfig) -> dict:
     interrupted = []
     earlier = signal.signal(signal.SIGINT, lambda *_: (interrupted.append(1), signal.signal(signal.SIGINT, earlier)))
     metrics, bar = this.folder / "metrics.jsonl", tqdm(total=c.steps, initial=this.step, desc=this.folder.name)
+    bar.write(f"run folder: {this.folder}")
     try:
         if this.step == 0:
             began = time.time()
@@ -234,7 +235,7 @@ def train(c: TrainConfig) -> dict:
         bar.close()
         signal.signal(signal.SIGINT, earlier)
     if this.step < c.steps:
-        print(f"stopped after step {this.step}, saved; go on with: python train.py --resume {this.folder}")
+        print(f"stopped after step {this.step}; go on with: python train.py --resume {this.folder}")
         return {}
     result = summary(this)
     write_file(this.folder / "summary.json", json.dumps(result, indent=2) + "\n")

@@ -6,7 +6,7 @@ import model as lm
 import sft
 
 TINY = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            max_position_embeddings=256, tie_word_embeddings=True)
+            max_position_embeddings=2048, tie_word_embeddings=True)
 
 
 def pytest_configure(config):

@@ -41,9 +41,9 @@ PROBABILITIES = [0.05, 0.4, 0.1, 0.15, 0.3]
 @pytest.mark.parametrize("limits,kept", [
     (dict(top_k=1), {1}), (dict(top_k=2), {1, 4}), (dict(top_k=4), {1, 2, 3, 4}), (dict(top_k=99), {0, 1, 2, 3, 4}),
     (dict(top_p=0.01), {1}), (dict(top_p=0.35), {1}), (dict(top_p=0.65), {1, 4}), (dict(top_p=0.75), {1, 3, 4}),
-    (dict(top_p=0.99), {0, 1, 2, 3, 4}), (dict(min_p=1.0), {1}), (dict(min_p=0.7), {1, 4}), (dict(min_p=0.3), {1, 3, 4}),
-    (dict(min_p=0.2), {1, 2, 3, 4}), (dict(top_k=3, top_p=0.8), {1, 4}),  # 0.4 + 0.3 is 0.82 of what top-k kept
-    (dict(top_k=4, min_p=0.3), {1, 3, 4}), (dict(top_k=2, min_p=0.3), {1, 4})])
+    (dict(top_p=0.99), {0, 1, 2, 3, 4}), (dict(min_p=1.0), {1}), (dict(min_p=0.7), {1, 4}),
+    (dict(min_p=0.3), {1, 3, 4}), (dict(min_p=0.2), {1, 2, 3, 4}), (dict(top_k=2, min_p=0.3), {1, 4}),
+    (dict(top_k=4, min_p=0.3), {1, 3, 4}), (dict(top_k=3, top_p=0.8), {1, 4})])  # 0.4 + 0.3 is 0.82 of what top-k kept
 def test_limits_keep_exactly_the_right_ids_and_log_probs_are_of_what_is_drawn_from(limits, kept):
     share, logprobs = spread(torch.tensor(PROBABILITIES).log(), Sampling(**limits))
     assert {i for i, s in enumerate(share) if s > 0} == kept
@@ -53,10 +53,9 @@ def test_limits_keep_exactly_the_right_ids_and_log_probs_are_of_what_is_drawn_fr
 
 
 def test_temperature_comes_before_top_p():
-    share, _ = spread(torch.tensor(PROBABILITIES).log(), Sampling(temperature=0.5, top_p=0.65))  # squares: 0.57, 0.32, 0.08
-    assert {i for i, s in enumerate(share) if s > 0} == {1, 4}
-    share, _ = spread(torch.tensor(PROBABILITIES).log(), Sampling(temperature=0.5, top_p=0.55))
-    assert {i for i, s in enumerate(share) if s > 0} == {1}
+    for top_p, kept in ((0.65, {1, 4}), (0.55, {1})):  # the squares of 0.4, 0.3, 0.15 have shares of 0.56, 0.32, 0.08
+        share, _ = spread(torch.tensor(PROBABILITIES).log(), Sampling(temperature=0.5, top_p=top_p))
+        assert {i for i, s in enumerate(share) if s > 0} == kept
 
 
 def test_each_row_has_limits_of_its_own():
@@ -85,8 +84,9 @@ def test_an_id_of_probability_0_is_never_drawn_even_at_the_ends(uniform, limits)
     assert (ids[20:40] == 5).all()
 
 
-@pytest.mark.parametrize("wrong", [dict(max_new_tokens=0), dict(temperature=-1.0), dict(temperature=math.nan), dict(top_k=-1),
-                                   dict(top_p=0.0), dict(top_p=1.1), dict(min_p=-0.1), dict(min_p=2.0), dict(stop_strings=("",))])
+@pytest.mark.parametrize("wrong", [
+    dict(max_new_tokens=0), dict(temperature=-1.0), dict(temperature=math.nan), dict(top_k=-1), dict(top_p=0.0),
+    dict(top_p=1.1), dict(min_p=-0.1), dict(min_p=2.0), dict(stop_strings=("",))])
 def test_a_setting_without_a_meaning_is_refused(wrong):
     with pytest.raises(Refusal, match=next(iter(wrong)).replace("stop_strings", "stop string")):
         Sampling(**wrong)
@@ -95,7 +95,7 @@ def test_a_setting_without_a_meaning_is_refused(wrong):
 # ---------------------------------------------------------------- the end of a response
 
 def force(model, monkeypatch, follow):
-    """Make the model continue every id with follow(id), its work as always; returns the list of its calls' (ids, new)."""
+    """Make the model continue each id with follow(id), its work as always; returns the (ids, new) of its calls."""
     calls, hidden = [], model.hidden
 
     def recorded(ids, cache=None, new=None, span=None):
@@ -119,11 +119,12 @@ def says(model, tokenizer, monkeypatch, text, strings, limit=100):
 
 
 @pytest.mark.parametrize("string,ends", [
-    (" yes", "12+34=46 yes"), ("=46 y", "12+34=46 yes"),  # spans tokens, ends inside of one
-    ("+", "12+"), ("</answer>", "12+34=46 yes\nso</think> <answer>46</answer>"), ("s\nso</th", "12+34=46 yes\nso</think>"),
-    ("é!", "12+34=46 yes\nso</think> <answer>46</answer>é!"), ("6</answer>é", "12+34=46 yes\nso</think> <answer>46</answer>é")])
-def test_a_response_ends_with_the_token_that_completes_a_stop_string_and_keeps_it(tiny, tokenizer, monkeypatch, string, ends):
-    got = says(tiny, tokenizer, monkeypatch, "12+34=46 yes\nso</think> <answer>46</answer>é!", (string,))
+    ("+", "12+"), (" yes", "12+34=46 yes"), ("=46 y", "12+34=46 yes"),  # the last spans tokens and ends inside of one
+    ("s\nso</th", "12+34=46 yes\nso</think>"), ("</answer>", "12+34=46 yes\nso</think> <answer>6</answer>"),
+    ("6</answer>é", "12+34=46 yes\nso</think> <answer>6</answer>é"),
+    ("é!", "12+34=46 yes\nso</think> <answer>6</answer>é!")])
+def test_the_token_that_completes_a_stop_string_ends_a_response_and_stays(tiny, tokenizer, monkeypatch, string, ends):
+    got = says(tiny, tokenizer, monkeypatch, "12+34=46 yes\nso</think> <answer>6</answer>é!", (string,))
     assert tokenizer.decode(got.response) == ends and got.finished and len(got.logprobs) == len(got.response)
 
 
@@ -152,7 +153,8 @@ def test_any_stop_string_ends_at_the_first_token_that_completes_it(stop_test, te
 @pytest.fixture(scope="module")
 def stop_test(tokenizer):
     class Model:
-        stop_ids, device, config = (tokenizer.eos_token_id,), torch.device("cpu"), lm.ModelConfig(len(tokenizer), 8, 8, 1, 1, 1)
+        stop_ids, device = (tokenizer.eos_token_id,), torch.device("cpu")
+        config = lm.ModelConfig(len(tokenizer), 8, 8, 1, 1, 1)
     return lambda string: (tokenizer, sample.StopTest(Model, tokenizer, (string,)))
 
 
@@ -180,7 +182,7 @@ ENDS = {20: 33, 40: 41, 60: 69, 80: 80, 100: 105, 120: 128, 140: 147}  # the id 
 
 @pytest.mark.parametrize("slots", [1, 2, 4, 5, 20, 100])
 @pytest.mark.parametrize("prefill_tokens", [1, 8, 1000])
-def test_every_rollout_comes_back_in_order_with_the_answer_to_its_own_prompt(tiny, tokenizer, monkeypatch, slots, prefill_tokens):
+def test_rollouts_come_back_in_order_each_from_its_own_prompt(tiny, tokenizer, monkeypatch, slots, prefill_tokens):
     calls = force(tiny, monkeypatch, lambda i: tiny.stop_ids[0] if i in ENDS.values() else i + 1)
     streamed = {}
     rollouts = sample.generate(tiny, tokenizer, PROMPTS, Sampling(30), n=3, slots=slots, prefill_tokens=prefill_tokens,
@@ -189,11 +191,11 @@ def test_every_rollout_comes_back_in_order_with_the_answer_to_its_own_prompt(tin
     for i, r in enumerate(rollouts):
         assert r.response == [*range(r.prompt[-1] + 1, ENDS[r.prompt[-1]] + 1), tiny.stop_ids[0]] and r.finished
         assert streamed[i] == r.response  # on_token saw exactly these ids
-    prefilled = [ids[row, :n].tolist() for ids, new in calls if new is not None for row, n in enumerate(new.tolist()) if n]
-    assert prefilled == [p[:-1] for p in PROMPTS if len(p) > 1]  # each prompt once, not once for each member of its group
+    prefilled = [ids[row, :n].tolist() for ids, new in calls if new is not None for row, n in enumerate(new) if n]
+    assert prefilled == [p[:-1] for p in PROMPTS if len(p) > 1]  # each prompt once, not once a member of its group
     decoded = [len(ids) for ids, new in calls if new is None]
     assert sum(decoded) == sum(len(r.response) for r in rollouts)  # no row decodes after its end
-    assert max(decoded) == min(slots, 21) and decoded[:-1] != [1] * (len(decoded) - 1) or slots == 1
+    assert max(decoded) == min(slots, 21)
 
 
 @torch.no_grad()
@@ -211,7 +213,7 @@ def test_a_greedy_rollout_is_what_the_uncached_model_says_from_a_prompt_of_any_l
 def test_a_prompt_and_its_response_may_fill_the_context_but_not_pass_it(tiny, tokenizer):
     context = tiny.config.max_position_embeddings
     assert sample.generate(tiny, tokenizer, [[5] * (context - 20), [6]], Sampling(20))[0].response
-    with pytest.raises(Refusal, match=f"a prompt of {context - 19} tokens and 20 new ones do not fit.* context of {context}"):
+    with pytest.raises(Refusal, match=f"{context - 19} tokens and 20 new ones do not fit.* context of {context}"):
         sample.generate(tiny, tokenizer, [[6], [5] * (context - 19)], Sampling(20))
     with pytest.raises(Refusal, match="empty prompt"):
         sample.generate(tiny, tokenizer, [[6], []], Sampling(20))
@@ -219,7 +221,8 @@ def test_a_prompt_and_its_response_may_fill_the_context_but_not_pass_it(tiny, to
 
 def test_the_same_seed_draws_the_same_and_another_seed_something_else(tiny, tokenizer):
     def draws(seed):
-        return [(r.response, r.logprobs) for r in sample.generate(tiny, tokenizer, [[5, 6], [7]], Sampling(30), n=3, seed=seed)]
+        rollouts = sample.generate(tiny, tokenizer, [[5, 6], [7]], Sampling(30), n=3, seed=seed)
+        return [(r.response, r.logprobs) for r in rollouts]
     assert draws(3) == draws(3) != draws(4)
     assert len({tuple(response) for response, _ in draws(3)}) == 6  # no two rollouts share their random numbers
 
@@ -227,8 +230,8 @@ def test_the_same_seed_draws_the_same_and_another_seed_something_else(tiny, toke
 # ---------------------------------------------------------------- python sample.py
 
 def test_the_command_line_prints_every_response_whole(tiny_folder, monkeypatch, capsys):
-    argv = ["--model", tiny_folder, "What is 3+4?", "-n", "3", "--max-new-tokens", "60", "--seed", "4", "--device", "cpu"]
-    monkeypatch.setattr("sys.argv", ["sample.py", *argv])
+    monkeypatch.setattr("sys.argv", ["sample.py", "--model", tiny_folder, "What is 3+4?", "-n", "3", "--max-new-tokens", "60",
+                                     "--seed", "4", "--device", "cpu"])
     sample.main()
     model, tokenizer = lm.load(tiny_folder)
     expected, prompt = "", tokenizer("What is 3+4?\n<think>")["input_ids"]

@@ -1,4 +1,4 @@
-"""Problems are solvable and fenced off, files are read or refused by line, templates are as published, traces as stated."""
+"""Problems are solvable and fenced off, bad files are refused by line, templates as published, traces as stated."""
 import ast
 import copy
 import dataclasses
@@ -24,7 +24,7 @@ OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mu
 
 
 def work_out(expression: str) -> tuple[Fraction, list[int]]:
-    """(value, numbers used) of an expression, exactly; every value on the way is asserted to be a whole number 1..100."""
+    """(value, numbers used) of an expression, exactly; asserts that every value on the way is whole, 1 to 100."""
     used = []
 
     def walk(node):
@@ -140,7 +140,7 @@ def test_draw_refuses_only_if_the_task_has_fewer_problems():
     assert len(tasks.draw("countdown:3", "held-out", 0, 1500)) == 1500  # 1633 exist, by enumeration
 
 
-@pytest.mark.parametrize("task", ["chess", "countdown:1", "countdown:7", "kk:9", "kk:-2", "countdown:3:4", "countdown: 3", ""])
+@pytest.mark.parametrize("task", ["chess", "countdown:1", "countdown:7", "kk:9", "kk:-2", "kk:3:4", "kk: 3", ""])
 def test_an_unknown_task_or_size_is_refused(task):
     with pytest.raises(Refusal, match="task"):
         tasks.draw(task, "train", 0, 1)
@@ -161,7 +161,8 @@ def write(tmp_path, lines):
     ("   ", "empty"), ('{"question": "q", "answer": "a"', "not JSON"), ('"text"', "not a JSON object"),
     ('{"answer": "a"}', r"no text in field 'question' \(fields: answer\)"), ("{}", r"\(fields: none\)"),
     ('{"question": "q", "answer": null}', "no text in field 'answer'"), ('{"question": "q", "answer": [1]}', "'answer'"),
-    ('{"question": {"text": "q"}, "answer": 1}', "no text in field 'question'"), ('{"question": " ", "answer": 1}', "'question'")])
+    ('{"question": {"text": "q"}, "answer": 1}', "no text in field 'question'"),
+    ('{"question": " ", "answer": 1}', "no text in field 'question'")])
 def test_a_bad_line_of_a_file_is_refused_by_its_number_with_a_reason(tmp_path, line, says):
     path = write(tmp_path, [*good_lines()[:40], line, *good_lines()[40:]])
     with pytest.raises(Refusal, match=f"line 41: .*{says}"):
@@ -194,7 +195,8 @@ def test_the_fields_of_a_file_can_have_other_names_and_answers_may_be_numbers(tm
 
 
 def test_a_worked_answer_counts_from_its_four_marks(tmp_path):
-    rows = [json.dumps({"question": f"q{i}", "answer": f"{i}+{i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i:,}"}) for i in range(990, 1050)]
+    rows = [json.dumps({"question": f"q{i}", "answer": f"{i}+{i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i:,}"})
+            for i in range(990, 1050)]
     sides = tasks.read_jsonl(write(tmp_path, rows))
     assert {p.question: p.answer for side in sides.values() for p in side}["q1001"] == "2,002"
 
@@ -246,9 +248,9 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
 
 def test_the_r1_template_is_the_published_text():
     text = tasks.prompt(Problem("data", "What is 1+1?", "2", ""), "r1", None)
-    assert text.startswith("A conversation between User and Assistant. The User asks a question, and the Assistant solves it. "
-                           "The Assistant first thinks about the reasoning process in the mind and then provides the User "
-                           "with the answer. The reasoning process is enclosed within <think> </think> and answer is ")
+    assert text.startswith("A conversation between User and Assistant. The User asks a question, and the Assistant solves "
+                           "it. The Assistant first thinks about the reasoning process in the mind and then provides the "
+                           "User with the answer. The reasoning process is enclosed within <think> </think> and answer ")
     assert text.endswith(" <think> reasoning process here </think> <answer> answer here </answer>.\n"
                          "User: What is 1+1?\nAssistant: <think>")
 
@@ -265,7 +267,8 @@ def test_braces_in_a_question_survive_every_template(template):
 def test_tinyzero_states_countdown_and_refuses_anything_else():
     problem = tasks.draw("countdown", "train", 0, 1)[0]
     numbers, target = list(problem.facts["numbers"]), problem.facts["target"]
-    assert f"User: Using the numbers {numbers}, create an equation that equals {target}. " in tasks.prompt(problem, "tinyzero", None)
+    text = tasks.prompt(problem, "tinyzero", None)
+    assert f"User: Using the numbers {numbers}, create an equation that equals {target}. " in text
     with pytest.raises(Refusal, match="not 'kk'"):
         tasks.prompt(tasks.draw("kk", "train", 0, 1)[0], "tinyzero", None)
 
@@ -275,7 +278,8 @@ def test_chat_is_the_tokenizers_own_template_and_refused_without_one(tokenizer):
     with pytest.raises(Refusal, match="no chat template"):
         tasks.prompt(problem, "chat", tokenizer)
     chatty = copy.deepcopy(tokenizer)
-    chatty.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}{% if add_generation_prompt %} [me]{% endif %}"
+    chatty.chat_template = ("{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+                            "{% if add_generation_prompt %} [me]{% endif %}")
     assert tasks.prompt(problem, "chat", chatty) == "[user] Hello {name}? [me]"
 
 
@@ -345,5 +349,5 @@ def test_a_search_that_never_slips_and_never_gives_up_always_finds_the_answer(mo
 def test_a_verdict_compares_what_is_written_with_the_target():
     rng = random.Random(0)
     for problem in tasks.draw("countdown", "train", 3, 300):
-        for shown, verdict in re.findall(r"=(\d+) (yes|no)$", traces.trace(problem, "try", rng).replace("</think>", "\n"), re.M):
+        for shown, verdict in re.findall(r"=(\d+) (yes|no)\b", traces.trace(problem, "try", rng)):
             assert (int(shown) == problem.facts["target"]) == (verdict == "yes")

@@ -72,7 +72,7 @@ def test_every_recipe_starts(tmp_path, tiny_folder, recipe):
     assert lines[1]["step"] == 1
 
 
-@pytest.mark.parametrize("template", [t for t in tasks.TEMPLATES if t not in ("chat", "logic-rl")])
+@pytest.mark.parametrize("template", [t for t in tasks.TEMPLATES if t != "chat"])
 def test_every_template_trains(tmp_path, tiny_folder, template):
     lines, _ = run_of(tmp_path / "run", tiny_folder, template=template, prompts_per_step=2, group_size=2, eval_problems=1,
                       max_new_tokens=4)
