@@ -42,7 +42,7 @@ from files import write_file
 from runs import Run, open_run, versions
 
 LR = 1e-9  # below the rounding of a typical weight: all of the optimizer's work, and the policy stays what it is
-CUTS = (1, 4, 8)  # micro-batches that TRL's step is cut into
+CUTS = (1, 4, 16, 64)  # micro-batches that TRL's step is cut into, as far as they divide its rows
 OURS, EVERY_ROW, TRANSFORMERS, TRL = "ours", "ours, no row left out", "transformers", "TRL"
 COLUMNS = {"seconds": 2, "s / 1000 tokens": 3, "tokens/s": 0, "tokens/s ratio": 2, "seconds ratio": 2}  # decimals
 

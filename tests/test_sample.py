@@ -1,4 +1,5 @@
 """The sampler draws what it says, stops where it should, and does no work twice."""
+import functools
 import math
 
 import pytest
@@ -140,22 +141,21 @@ def test_a_stop_string_of_long_characters_ends_a_response(tiny, tokenizer, monke
     assert tokenizer.decode(got.response) == "46。。。。。。" and got.finished
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.text("ab 1<+=é", max_size=25), st.text("ab 1<+=é", min_size=1, max_size=4))
-def test_any_stop_string_ends_at_the_first_token_that_completes_it(stop_test, text, string):
-    tokenizer, test = stop_test(string)
-    ids = tokenizer(text)["input_ids"] if text else []
-    first = next((n for n in range(1, len(ids) + 1) if string in tokenizer.decode(ids[:n])), None)
-    found = next((n for n in range(1, len(ids) + 1) if test.ended(torch.tensor([ids[n - 1]]), lambda i: ids[:n])), None)
-    assert found == first
-
-
 @pytest.fixture(scope="module")
 def stop_test(tokenizer):
     class Model:
         stop_ids, device = (tokenizer.eos_token_id,), torch.device("cpu")
         config = lm.ModelConfig(len(tokenizer), 8, 8, 1, 1, 1)
-    return lambda string: (tokenizer, sample.StopTest(Model, tokenizer, (string,)))
+    return functools.cache(lambda string: sample.StopTest(Model, tokenizer, (string,)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text("ab 12<é", max_size=25), string=st.sampled_from(["a", "ab", "bab", " a", "12", "2 1", "é", "aé", "<<", "a12<"]))
+def test_any_stop_string_ends_a_response_at_the_first_token_that_completes_it(stop_test, tokenizer, text, string):
+    test, ids = stop_test(string), tokenizer(text)["input_ids"] if text else []
+    completes = [n for n in range(1, len(ids) + 1) if string in tokenizer.decode(ids[:n])]
+    found = [n for n in range(1, len(ids) + 1) if test.ended(torch.tensor([ids[n - 1]]), lambda i: ids[:n])]
+    assert found[:1] == completes[:1]
 
 
 def test_the_length_limit_ends_a_response_that_is_not_finished_then(tiny, tokenizer, monkeypatch):
@@ -180,7 +180,7 @@ PROMPTS = [[3, 20], [40], [7, 8, 60], [80], [9, 9, 9, 9, 100], [8, 120], [140]]
 ENDS = {20: 33, 40: 41, 60: 69, 80: 80, 100: 105, 120: 128, 140: 147}  # the id after which the model stops
 
 
-@pytest.mark.parametrize("slots", [1, 2, 4, 5, 20, 100])
+@pytest.mark.parametrize("slots", [1, 2, 5, 100])
 @pytest.mark.parametrize("prefill_tokens", [1, 8, 1000])
 def test_rollouts_come_back_in_order_each_from_its_own_prompt(tiny, tokenizer, monkeypatch, slots, prefill_tokens):
     calls = force(tiny, monkeypatch, lambda i: tiny.stop_ids[0] if i in ENDS.values() else i + 1)
