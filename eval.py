@@ -57,8 +57,8 @@ def share_interval(values: list[float]) -> tuple[float, float, float]:
     it is the usual Wilson interval, with many it narrows as far as the problems differ from each other only.
     """
     n, mean = len(values), sum(values) / len(values)
-    spread = sum((v - mean) ** 2 for v in values) / max(1, n - 1)
-    size = n * mean * (1 - mean) / spread if spread > 0 else n  # never below n: a share varies least when it is 0 or 1
+    spread = sum((v - mean) ** 2 for v in values) / n
+    size = n * mean * (1 - mean) / spread if spread > 1e-12 else n  # problems that all agree say no more than n can
     centre, half = (mean + Z * Z / (2 * size)) / (1 + Z * Z / size), \
         Z / (1 + Z * Z / size) * math.sqrt(mean * (1 - mean) / size + Z * Z / (4 * size * size))
     return mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))

@@ -247,6 +247,8 @@ def read_config(folder: Path) -> ModelConfig:
     raw = read_json(folder / "config.json")
     if raw.get("model_type") != "qwen2":
         raise Refusal(f"{folder}: model_type {raw.get('model_type')!r} is not supported (qwen2 is)")
+    if raw.get("hidden_act", "silu") != "silu":
+        raise Refusal(f"{folder}: activation {raw['hidden_act']!r} is not supported (silu is)")
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise Refusal(f"{folder}: rope scaling {rope} is not supported")

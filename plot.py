@@ -23,6 +23,8 @@ class PlotConfig:
             raise Refusal("name a run folder: python plot.py runs/NAME [runs/OTHER ...]")
         if self.smooth < 1:
             raise Refusal("--smooth must be at least 1")
+        if self.out and Path(self.out).suffix not in (".png", ".pdf", ".svg"):
+            raise Refusal(f"--out {self.out}: choose a name that ends in .png, .pdf or .svg")
 
 
 def read_metrics(folder: str) -> list[dict]:
@@ -89,7 +91,7 @@ def plot(folders: list[str], out: str, smooth: int = 5, title: str = "") -> None
     if title:
         figure.suptitle(title)
     draft = Path(out).with_name(f".{Path(out).name}")
-    figure.savefig(draft, dpi=110, format=Path(out).suffix.lstrip(".") or "png")
+    figure.savefig(draft, dpi=110, format=Path(out).suffix.lstrip("."))
     draft.replace(out)
     plt.close(figure)
 

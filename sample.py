@@ -102,7 +102,7 @@ class StopTest:
                 suspect[i] = "\ufffd" in text or any(string in text or any(text.startswith(string[j:]) for j in
                                                      range(1, len(string))) for string in strings)
         self.suspect = suspect.to(model.device) if strings else None
-        self.tail = max(map(len, strings), default=0) + 8  # tokens to look back over: a token has a character at least
+        self.tail = max((len(s.encode()) for s in strings), default=0) + 8  # tokens to look back over: each has a byte
 
     def ended(self, ids, responses) -> list[int]:
         """Indices of rows that end with the drawn `ids` [B]; `responses(i)` gives row i's ids so far, these included."""

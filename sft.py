@@ -111,20 +111,26 @@ def generated_pairs(rng: random.Random, n: int) -> list[tuple[str, str]]:
 def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[str, str]]:
     """(prompt, response) texts from a JSONL file; Refusal names the line."""
     pairs = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                prompt, response = row[prompt_field], row[response_field]
-                if not (isinstance(prompt, str) and isinstance(response, str) and prompt):
-                    raise TypeError("prompt and response must be text, the prompt not empty")
-            except (ValueError, KeyError, TypeError) as error:
-                reason = f"no field {error}" if isinstance(error, KeyError) else error
-                raise Refusal(f"{path}, line {number}: {reason}") from None
-            pairs.append((prompt, response))
+    for number, row in tasks.json_lines(path):
+        pair = row.get(prompt_field), row.get(response_field)
+        if not all(isinstance(text, str) for text in pair) or not pair[0]:
+            raise Refusal(f"{path}, line {number}: no text in field {prompt_field!r} or {response_field!r} "
+                          f"(fields: {', '.join(row) or 'none'})")
+        pairs.append(pair)
     if not pairs:
         raise Refusal(f"{path}: no pairs in it")
     return pairs
+
+
+def encode_pairs(pairs: list[tuple[str, str]], model, tokenizer) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, response ids) of each pair, the stop token at the end; Refusal if one does not fit the context."""
+    prompts, responses = (tokenizer(list(part))["input_ids"] for part in zip(*pairs))
+    rows = [(p, r + [model.stop_ids[0]]) for p, r in zip(prompts, responses)]
+    for number, (p, r) in enumerate(rows, 1):
+        if len(p) + len(r) > model.config.max_position_embeddings:
+            raise Refusal(f"pair {number} has {len(p) + len(r)} tokens, the model's context is "
+                          f"{model.config.max_position_embeddings}: shorten it or leave it out")
+    return rows
 
 
 def learning_rate(step: int, c: SFTConfig) -> float:
@@ -156,14 +162,12 @@ def train(c: SFTConfig) -> dict:
     else:
         model, tokenizer = lm.load(c.model, device, dtype)
     optimizer = MasterAdamW(model, weight_decay=c.weight_decay)
-    pairs = read_pairs(c.data, c.prompt_field, c.response_field) if c.data else None
+    data = encode_pairs(read_pairs(c.data, c.prompt_field, c.response_field), model, tokenizer) if c.data else None
     losses, tokens, began = [], 0, time.time()
     bar = tqdm(range(c.steps), desc="sft", mininterval=5)
     for step in bar:
         rng = random.Random(f"{c.seed}/{step}")
-        texts = rng.choices(pairs, k=c.rows) if pairs else generated_pairs(rng, c.rows)
-        prompts, responses = (tokenizer(list(part))["input_ids"] for part in zip(*texts))
-        rows = [(p, r + [model.stop_ids[0]]) for p, r in zip(prompts, responses)]  # the stop token is learned too
+        rows = rng.choices(data, k=c.rows) if data else encode_pairs(generated_pairs(rng, c.rows), model, tokenizer)
         loss, norm = update(model, optimizer, rows, learning_rate(step, c), c)
         losses.append(loss)
         tokens += sum(len(p) + len(r) for p, r in rows)

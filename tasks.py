@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from config import Refusal
 
 SPLITS = ("train", "held-out")
+PATIENCE = 20_000  # draws in a row without a new problem of the wanted split, before the task counts as exhausted
 LARGEST = 100  # generated problems stay within 0..100: the embedded base has one token for each of these numbers
 
 
@@ -201,18 +202,31 @@ def generator(task: str):
 def draw(task: str, split: str, seed: str | int, n: int) -> list[Problem]:
     """`n` different problems of one split, a pure function of its arguments.
 
-    Refusal if the task has fewer than `n` (200 draws in a row brought nothing new).
+    Refusal if the task has too few: PATIENCE draws in a row brought nothing new.
     """
     new, rng, found, misses = generator(task), random.Random(f"{task}/{split}/{seed}"), {}, 0
     while len(found) < n:
         problem = new(rng)
         if problem.key in found or split_of(problem.key) != split:
             misses += 1
-            if misses > 200 + 40 * n:
+            if misses > PATIENCE:
                 raise Refusal(f"task {task!r} has only about {len(found)} different {split} problems, not {n}")
             continue
-        found[problem.key] = problem
+        found[problem.key], misses = problem, 0
     return list(found.values())
+
+
+def json_lines(path: str):
+    """(line number, object) of each line of a JSONL file; Refusal names a line that is not a JSON object."""
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line.decode("utf-8")) if line.strip() else None
+            except ValueError as error:  # of either kind: not UTF-8, not JSON
+                raise Refusal(f"{path}, line {number}: not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise Refusal(f"{path}, line {number}: {'empty' if row is None else 'not a JSON object'}")
+            yield number, row
 
 
 def read_jsonl(path: str, question_field: str = "question", answer_field: str = "answer") -> dict[str, list[Problem]]:
@@ -221,21 +235,14 @@ def read_jsonl(path: str, question_field: str = "question", answer_field: str = 
     A worked answer in GSM8K's form counts from its `####`. Refusal names the line and what is wrong with it.
     """
     sides = {split: {} for split in SPLITS}
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line) if line.strip() else None
-            except json.JSONDecodeError as error:
-                raise Refusal(f"{path}, line {number}: not JSON ({error.msg})") from None
-            if not isinstance(row, dict):
-                raise Refusal(f"{path}, line {number}: {'empty' if row is None else 'not a JSON object'}")
-            for name in (question_field, answer_field):
-                if not isinstance(row.get(name), (str, int, float)) or not str(row[name]).strip():
-                    have = ", ".join(row) or "none"
-                    raise Refusal(f"{path}, line {number}: no text in field {name!r} (fields: {have})")
-            question, answer = str(row[question_field]).strip(), str(row[answer_field]).split("####")[-1].strip()
-            key = "data " + " ".join(question.lower().split())  # spacing and case do not make a new problem
-            sides[split_of(key)][key] = Problem("data", question, answer, key)
+    for number, row in json_lines(path):
+        for name in (question_field, answer_field):
+            if not isinstance(row.get(name), (str, int, float)) or not str(row[name]).split("####")[-1].strip():
+                have = ", ".join(row) or "none"
+                raise Refusal(f"{path}, line {number}: no text in field {name!r} (fields: {have})")
+        question, answer = str(row[question_field]).strip(), str(row[answer_field]).split("####")[-1].strip()
+        key = "data " + " ".join(question.lower().split())  # spacing and case do not make a new problem
+        sides[split_of(key)][key] = Problem("data", question, answer, key)
     for split, found in sides.items():
         if not found:
             raise Refusal(f"{path}: no problem falls on the {split} side (one in ten is held out): too few lines")

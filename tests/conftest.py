@@ -3,10 +3,16 @@ import pytest
 import torch
 
 import model as lm
+import reward
 import sft
 
 TINY = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
             max_position_embeddings=2048, tie_word_embeddings=True)
+
+
+# A random model never answers, so every rule pays it the same; this one tells its responses apart. Not above 0, so that
+# the length limit takes nothing from it.
+reward.REWARDS["varied"] = lambda right, parsed, reading: (-(len(reading.thinking) % 7) / 7, 0.0)
 
 
 def pytest_configure(config):

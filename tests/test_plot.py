@@ -59,7 +59,7 @@ def test_the_command_line_draws_two_runs_over_each_other_one_of_them_in_progress
     monkeypatch.setattr("sys.argv", ["plot.py", done, going, "--smooth", "1", "--title", "both"])
     plot.main()
     out = tmp_path / "going" / "curves.png"  # by default in the last run's folder
-    assert capsys.readouterr().out.strip() == str(out) and out.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out.endswith(f"\n{out}\n") and out.read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in out.parent.iterdir()) == ["curves.png", "metrics.jsonl"]
     _, reward, length, _ = drawn[0]
     assert drawn[0] is drawn[1] and max(curve(reward, "done")) == 6 and max(curve(reward, "going")) == 3

@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import conftest  # its reward, in child processes too
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,7 +18,10 @@ import train
 
 KILLS = int(os.environ.get("KILLS", 3))
 SMALL = dict(prompts_per_step=4, group_size=4, max_new_tokens=12, eval_every=10, eval_problems=8, save_every=1, lr=1e-3,
-             reward="simplerl", updates_per_step=2)
+             reward="varied", updates_per_step=2)
+
+
+assert conftest.TINY
 
 
 def settings(folder, model, **more):
@@ -88,6 +92,7 @@ def test_12_same_seed_same_run_and_killed_is_undisturbed(tmp_path, tiny_folder):
     child.join()
     assert child.exitcode == 0
     assert_same_run(undisturbed, killed)
+    assert json.loads((undisturbed / "metrics.jsonl").read_text().splitlines()[1])["grad_norm"] > 0  # it did train
     other = tmp_path / "other"
     train.train(settings(other, tiny_folder, steps=2, seed=1))
     with pytest.raises(AssertionError):  # the comparison notices another seed

@@ -233,8 +233,9 @@ def test_a_base_made_from_scratch_is_saved_in_bf16_and_the_same_seed_makes_the_s
 
 
 def test_a_pair_longer_than_the_context_is_refused_before_training(tmp_path, tiny_folder):
-    (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "ok?", "response": "1 + " * 300}) + "\n")
-    c = sft.SFTConfig(model=tiny_folder, data=str(tmp_path / "long.jsonl"), out=str(tmp_path / "o"), steps=1, device="cpu")
+    long = "1 + " * TINY["max_position_embeddings"]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": "ok?", "response": r}) + "\n" for r in ("1", long)))
+    c = sft.SFTConfig(model=tiny_folder, data=str(tmp_path / "p.jsonl"), out=str(tmp_path / "o"), steps=1, device="cpu")
     with pytest.raises(Refusal, match="context"):
         sft.train(c)
     assert not (tmp_path / "o").exists()

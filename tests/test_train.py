@@ -12,7 +12,7 @@ import runs
 import tasks
 import train
 
-SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="simplerl")
+SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
 
 
 def run_of(folder, model, **more):
@@ -47,14 +47,10 @@ def test_a_kl_term_needs_a_reference_and_starts_at_zero(tmp_path, tiny_folder):
     assert abs(lines[1]["kl"]) < 1e-5 < lines[2]["kl"]
 
 
-def test_the_update_raises_the_probability_of_what_was_better(tmp_path, tiny_folder, monkeypatch):
-    """Reward for short responses: after some steps they are shorter."""
-    import reward
-    monkeypatch.setitem(reward.REWARDS, "short", lambda right, parsed, reading: (-len(reading.thinking) / 10, 0.0))
-    real = reward.score
-    monkeypatch.setattr(reward, "score", lambda name, text, problem, finished: real(name, text, problem, True))
-    lines, _ = run_of(tmp_path / "run", tiny_folder, reward="short", steps=25, lr=3e-3, group_size=8, eval_every=100)
-    assert lines[-1]["reward"] > lines[1]["reward"] + 0.3
+def test_the_update_raises_the_probability_of_what_was_better(tmp_path, tiny_folder):
+    lines, _ = run_of(tmp_path / "run", tiny_folder, steps=40, lr=3e-3, group_size=16, eval_every=100)
+    first, last = ([line["reward"] for line in part] for part in (lines[1:6], lines[-5:]))
+    assert sum(last) / 5 > sum(first) / 5 + 0.1
 
 
 def test_training_on_a_file_of_problems(tmp_path, tiny_folder):
