@@ -112,11 +112,12 @@ def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[
     """(prompt, response) texts from a JSONL file; Refusal names the line."""
     pairs = []
     for number, row in tasks.json_lines(path):
-        pair = row.get(prompt_field), row.get(response_field)
-        if not all(isinstance(text, str) for text in pair) or not pair[0]:
-            raise Refusal(f"{path}, line {number}: no text in field {prompt_field!r} or {response_field!r} "
-                          f"(fields: {', '.join(row) or 'none'})")
-        pairs.append(pair)
+        for name in (prompt_field, response_field):
+            if not isinstance(row.get(name), str):
+                raise Refusal(f"{path}, line {number}: no text in field {name!r} (fields: {', '.join(row) or 'none'})")
+        if not row[prompt_field]:
+            raise Refusal(f"{path}, line {number}: field {prompt_field!r} is empty")
+        pairs.append((row[prompt_field], row[response_field]))
     if not pairs:
         raise Refusal(f"{path}: no pairs in it")
     return pairs

@@ -10,9 +10,17 @@ TINY = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_atten
             max_position_embeddings=2048, tie_word_embeddings=True)
 
 
-# A random model never answers, so every rule pays it the same; this one tells its responses apart. Not above 0, so that
-# the length limit takes nothing from it.
-reward.REWARDS["varied"] = lambda right, parsed, reading: (-(len(reading.thinking) % 7) / 7, 0.0)
+def varied(right, parsed, reading):
+    """A random model never answers, so every rule pays it the same; this one tells its responses apart.
+
+    Not above 0, so that the length limit takes nothing from it.
+    """
+    return -(len(reading.thinking) % 7) / 7, 0.0
+
+
+@pytest.fixture
+def varied_reward(monkeypatch):
+    monkeypatch.setitem(reward.REWARDS, "varied", varied)
 
 
 def pytest_configure(config):

@@ -7,12 +7,13 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-import conftest  # its reward, in child processes too
 import pytest
 import torch
+from conftest import varied
 from safetensors.torch import load_file
 
 import config
+import reward
 import runs
 import train
 
@@ -21,7 +22,7 @@ SMALL = dict(prompts_per_step=4, group_size=4, max_new_tokens=12, eval_every=10,
              reward="varied", updates_per_step=2)
 
 
-assert conftest.TINY
+pytestmark = pytest.mark.usefixtures("varied_reward")
 
 
 def settings(folder, model, **more):
@@ -34,6 +35,7 @@ def resume(folder):
 
 def in_child(folder, model, steps):
     torch.set_num_threads(1)
+    reward.REWARDS["varied"] = varied
     c = settings(folder, model, steps=steps)
     if (Path(folder) / "config.json").exists():
         resume(folder)

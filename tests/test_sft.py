@@ -82,9 +82,9 @@ def test_generated_pairs_are_training_problems_in_the_stated_mixture(texts):
 
 
 @pytest.mark.parametrize("line,says", [
-    ("", ""), ("{bad", ""), ("[1]", ""), ('"text"', ""), ('{"prompt": "a"}', "no field 'response'"),
-    ('{"response": "a"}', "no field 'prompt'"), ('{"prompt": "a", "response": 3}', "must be text"),
-    ('{"prompt": ["a"], "response": "b"}', "must be text"), ('{"prompt": "", "response": "b"}', "not empty")])
+    ("", ""), ("{bad", ""), ("[1]", ""), ('"text"', ""), ('{"prompt": "a"}', "no text in field 'response'"),
+    ('{"response": "a"}', "no text in field 'prompt'"), ('{"prompt": "a", "response": 3}', "no text in field 'response'"),
+    ('{"prompt": ["a"], "response": "b"}', "no text in field 'prompt'"), ('{"prompt": "", "response": "b"}', "'prompt' is empty")])
 def test_a_bad_pair_is_refused_by_its_line(tmp_path, line, says):
     good = json.dumps({"prompt": "a", "response": "b"})
     (tmp_path / "p.jsonl").write_text("\n".join([good, line, good]) + "\n")

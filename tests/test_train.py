@@ -12,6 +12,7 @@ import runs
 import tasks
 import train
 
+pytestmark = pytest.mark.usefixtures("varied_reward")
 SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
 
 
