@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,21 +76,24 @@ def test_12_same_seed_same_run_and_killed_is_undisturbed(tmp_path, tiny_folder):
     child = start(undisturbed)
     child.join()
     assert child.exitcode == 0
-    took = json.loads((undisturbed / "summary.json").read_text())["seconds"]
-    rng, caught_in_save = random.Random(0), 0
+    step_time = json.loads((undisturbed / "summary.json").read_text())["seconds"] / steps
+    rng, log, in_save = random.Random(0), killed / "metrics.jsonl", False
+
+    def logged():
+        return log.read_text().count("\n") if log.exists() else 0
     for i in range(KILLS):
-        child = start(killed)
-        if i == 1:  # wait for a draft of a checkpoint and kill there
-            drafts = killed / "checkpoints"
-            while child.is_alive() and not any(drafts.glob(".step-*.new/*")):
+        child, target = start(killed), logged() + rng.randrange(-1, 3)
+        while child.is_alive() and logged() < target:  # some steps on (or none: the kill comes while it is starting) ...
+            time.sleep(step_time / 20)
+        time.sleep(rng.random() * 2 * step_time)  # ... and then at any moment of a step
+        if i and not in_save:  # in the middle of a save
+            while child.is_alive() and not any((killed / "checkpoints").glob(".step-*.new/*")):
                 pass
-            caught_in_save += child.is_alive()
-        else:
-            child.join(1.0 + rng.random() * took / 3)
-        if child.is_alive():
-            os.kill(child.pid, signal.SIGKILL)
+        assert child.is_alive(), "the run was over before it could be killed"
+        os.kill(child.pid, signal.SIGKILL)
         child.join()
-    assert caught_in_save
+        in_save = in_save or bool(list((killed / "checkpoints").glob(".step-*.new")))
+    assert in_save and not (killed / "summary.json").exists()
     child = start(killed)
     child.join()
     assert child.exitcode == 0
