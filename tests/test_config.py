@@ -76,6 +76,12 @@ def test_an_unknown_key_or_a_value_of_the_wrong_type_in_a_recipe_is_refused(tmp_
         got(*recipe(tmp_path, text))
 
 
+def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):
+    (tmp_path / "r.toml").write_bytes("steps = 5  # là".encode("latin-1"))
+    with pytest.raises(Refusal, match="r.toml"):
+        got("--recipe", str(tmp_path / "r.toml"))
+
+
 @pytest.mark.parametrize("cls", [Settings, train.TrainConfig, evaluation.EvalConfig, sample.SampleConfig, sft.SFTConfig,
                                  plot.PlotConfig])
 def test_help_explains_every_setting_of_every_program(cls, capsys):

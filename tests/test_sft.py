@@ -93,9 +93,9 @@ def test_a_bad_pair_is_refused_by_its_line(tmp_path, line, says):
 
 
 def test_a_file_without_pairs_or_not_in_utf_8_is_refused(tmp_path):
-    for content in (b"", '{"prompt": "Où?", "response": "là"}\n'.encode("latin-1")):
-        (tmp_path / "p.jsonl").write_bytes(content)
-        with pytest.raises(Refusal):
+    for content, says in (("", "no pairs"), ('{"prompt": "Où?", "response": "là"}\n', "line 1")):
+        (tmp_path / "p.jsonl").write_bytes(content.encode("latin-1"))
+        with pytest.raises(Refusal, match=says):
             sft.read_pairs(str(tmp_path / "p.jsonl"), "prompt", "response")
 
 

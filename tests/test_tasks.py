@@ -178,7 +178,7 @@ def test_a_worked_answer_that_ends_at_its_marks_is_refused(tmp_path):
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
     path = write(tmp_path, good_lines())
     Path(path).write_bytes(Path(path).read_bytes() + '{"question": "Où?", "answer": "là"}\n'.encode("latin-1"))
-    with pytest.raises(Refusal):
+    with pytest.raises(Refusal, match="line 61"):
         tasks.read_jsonl(path)
 
 
