@@ -32,7 +32,7 @@ def read_toml(path: str, cls) -> dict:
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not UTF-8
         raise Refusal(f"recipe {path}: {error}") from None
     kinds = field_types(cls)
     for key, value in values.items():

@@ -15,6 +15,7 @@ import reward
 import sample
 import tasks
 from config import Refusal, parse, run, setting
+from files import write_file
 from optim import pick_device
 
 Z = 1.96  # two-sided 95 %
@@ -65,11 +66,16 @@ def share_interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def mean_interval(groups: list[list[float]]) -> tuple[float | None, float | None, float | None]:
-    """(mean, low, high) over all values, one list a problem; the interval is that of a ratio of sums over problems."""
+    """(mean, low, high) over all values, one list a problem; the interval is that of a ratio of sums over problems.
+
+    None where nothing can be said: no mean without values, no interval from a single problem.
+    """
     total = sum(map(len, groups))
     if not total:
         return None, None, None
     mean = sum(map(sum, groups)) / total
+    if sum(map(bool, groups)) == 1:
+        return mean, None, None
     half = Z * math.sqrt(sum((sum(g) - mean * len(g)) ** 2 for g in groups)) / total
     return mean, mean - half, mean + half
 
@@ -114,9 +120,9 @@ def table(found: dict) -> str:
     for name, value in found.items():
         if name + "_ci" in found:
             low, high = found[name + "_ci"]
-            shown = "none" if value is None else (f"{value:8.1f}  [{low:.1f}, {high:.1f}]" if name.startswith("length")
-                                                  else f"{value:8.3f}  [{low:.3f}, {high:.3f}]")
-            lines.append(f"  {name:<14}{shown}")
+            digits = 1 if name.startswith("length") else 3
+            shown = "none" if value is None else f"{value:8.{digits}f}"
+            lines.append(f"  {name:<14}{shown}" + ("" if low is None else f"  [{low:.{digits}f}, {high:.{digits}f}]"))
     return "\n".join(lines)
 
 
@@ -156,6 +162,8 @@ def main():
     c, _ = parse(EvalConfig, "accuracy on held-out problems, with intervals")
     if c.n < (0 if c.data else 1) or c.k < 1:
         raise Refusal("--n and --k must be at least 1")
+    if c.json and not Path(c.json).parent.is_dir():  # said before the work, not after it
+        raise Refusal(f"--json {c.json}: there is no such folder")
     problems = held_out(c.task, c.n, c.data, c.question_field, c.answer_field)
     model, tokenizer = lm.load(c.model, *pick_device(c.device))
     sampling = sample.Sampling(c.max_new_tokens, c.temperature, c.top_k, c.top_p, c.min_p,
@@ -163,7 +171,7 @@ def main():
     found, _ = evaluate(model, tokenizer, problems, c.template, c.reward, c.k, sampling, c.seed, "evaluating")
     print(table(found))
     if c.json:
-        Path(c.json).write_text(json.dumps({"config": asdict(c), **found}, indent=2) + "\n")
+        write_file(Path(c.json), json.dumps({"config": asdict(c), **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

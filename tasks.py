@@ -39,7 +39,8 @@ def split_of(key: str) -> str:
 def steps(a: int, b: int) -> list[tuple[str, int]]:
     """The moves of Countdown on two positive integers, as (text, value) with a value that is again a positive integer.
 
-    The larger number stands first where order matters, so nothing negative or fractional ever appears.
+    The larger number stands first where order matters, so nothing negative or fractional ever appears. There is always
+    one: the difference, or 1 as the quotient of equal numbers.
     """
     hi, lo = max(a, b), min(a, b)
     moves = [(f"{a}+{b}", a + b)]
@@ -65,18 +66,14 @@ def countdown(rng: random.Random, size: int = 3) -> Problem:
 
     facts: numbers (tuple of int), target (int). Key: the numbers in order of size, and the target.
     """
-    while True:
+    numbers = (0,)
+    while len(set(numbers)) == 1:  # all equal is no puzzle
         numbers = tuple(rng.randint(1, 20) for _ in range(size))
         pool = [(str(n), n) for n in numbers]
         while len(pool) > 1:  # a random expression: join two values by a random legal move until one is left
             x, y = (pool.pop(rng.randrange(len(pool))) for _ in range(2))
-            legal = steps(x[1], y[1])
-            if not legal:  # both so large that sum and product pass 100 and they are equal: start again
-                break
-            move, value = rng.choice(legal)
+            move, value = rng.choice(steps(x[1], y[1]))
             pool.append((combine(x, y, move), value))
-        if len(pool) == 1 and len(set(numbers)) > 1:
-            break
     expression, target = pool[0]
     listed = ", ".join(map(str, numbers[:-1])) + f" and {numbers[-1]}"
     return Problem("countdown", f"Using {listed} exactly once each, make {target} with + - * /.", expression,
@@ -164,21 +161,15 @@ def arithmetic(rng: random.Random, size: int = 3) -> Problem:
 
     facts: moves, the list of (text, value) in the order in which they are computed. Key: the expression.
     """
-    while True:
-        pool, moves = [(str(n), n) for n in (rng.randint(1, 20) for _ in range(size))], []
-        while len(pool) > 1:
-            i = rng.randrange(len(pool) - 1)  # neighbours, so that the expression reads in the order it was drawn
-            x, y = pool[i], pool[i + 1]
-            legal = steps(x[1], y[1])
-            if not legal:
-                break
-            move, value = rng.choice(legal)
-            pool[i:i + 2] = [(combine(x, y, move), value)]
-            moves.append((move, value))
-        if len(pool) == 1:
-            expression, value = pool[0]
-            return Problem("arithmetic", f"What is {expression}?", str(value), f"arithmetic {expression}",
-                           {"moves": moves})
+    pool, moves = [(str(n), n) for n in (rng.randint(1, 20) for _ in range(size))], []
+    while len(pool) > 1:
+        i = rng.randrange(len(pool) - 1)  # neighbours, so that the expression reads in the order it was drawn
+        x, y = pool[i], pool[i + 1]
+        move, value = rng.choice(steps(x[1], y[1]))
+        pool[i:i + 2] = [(combine(x, y, move), value)]
+        moves.append((move, value))
+    expression, value = pool[0]
+    return Problem("arithmetic", f"What is {expression}?", str(value), f"arithmetic {expression}", {"moves": moves})
 
 
 # ---------------------------------------------------------------- drawing and reading problems

@@ -79,14 +79,10 @@ def random_tries(pool: list, rng: random.Random):
         values, path = list(pool), []
         while len(values) > 1:
             x, y = (values.pop(rng.randrange(len(values))) for _ in range(2))
-            legal = steps(x[1], y[1])
-            if not legal:
-                break
-            move, value = rng.choice(legal)
+            move, value = rng.choice(steps(x[1], y[1]))
             path.append((x, y, move, value))
             values.append((combine(x, y, move), value))
-        if len(values) == 1:
-            yield path
+        yield path
 
 
 def search_countdown(problem: Problem, habit: Habit, rng: random.Random) -> tuple[list[str], str]:
