@@ -34,16 +34,22 @@ def read_toml(path: str, cls) -> dict:
             values = tomllib.load(file)
     except ValueError as error:  # not TOML, or not UTF-8
         raise Refusal(f"recipe {path}: {error}") from None
-    kinds = field_types(cls)
+    return check_values(values, cls, f"recipe {path}")
+
+
+def check_values(values: dict, cls, where: str) -> dict:
+    """Settings from a file; an unknown key or a value of the wrong type is a Refusal that names it. An int is a float."""
+    kinds, checked = field_types(cls), {}
     for key, value in values.items():
         if key not in kinds:
-            raise Refusal(f"recipe {path}: unknown key {key!r} (known: {', '.join(kinds)})")
-        fits = isinstance(value, kinds[key]) and not (isinstance(value, bool) and kinds[key] is not bool)
+            raise Refusal(f"{where}: unknown key {key!r} (known: {', '.join(kinds)})")
         if kinds[key] is float and type(value) is int:
-            values[key], fits = float(value), True
-        if not fits:
-            raise Refusal(f"recipe {path}: {key} = {value!r} is not {kinds[key].__name__}")
-    return values
+            value = float(value)
+        fits = isinstance(value, kinds[key]) and not (isinstance(value, bool) and kinds[key] is not bool)
+        if not fits and not (value is None and cls.__dataclass_fields__[key].default is None):
+            raise Refusal(f"{where}: {key} = {value!r} is not {kinds[key].__name__}")
+        checked[key] = value
+    return checked
 
 
 class Parser(argparse.ArgumentParser):

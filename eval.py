@@ -51,8 +51,8 @@ def majority(answers: list[str | None], right: list[bool]) -> float:
     return sum(sum(r for a, r in zip(answers, right) if a == answer) / most for answer in tied) / len(tied)
 
 
-def share_interval(values: list[float]) -> tuple[float, float, float]:
-    """(mean, low, high) of per-problem values in [0, 1].
+def share_interval(values: list[float], k: int | None = None) -> tuple[float, float, float]:
+    """(mean, low, high) of per-problem values in [0, 1], each from `k` responses.
 
     Wilson's score interval at the sample size that gives the observed variance of the mean: with one response a problem
     it is the usual Wilson interval, with many it narrows as far as the problems differ from each other only.
@@ -60,6 +60,7 @@ def share_interval(values: list[float]) -> tuple[float, float, float]:
     n, mean = len(values), sum(values) / len(values)
     spread = sum((v - mean) ** 2 for v in values) / n
     size = n * mean * (1 - mean) / spread if spread > 1e-12 else n  # problems that all agree say no more than n can
+    size = min(size, n * k) if k else size  # nor do k responses a problem say more than n * k independent ones
     centre, half = (mean + Z * Z / (2 * size)) / (1 + Z * Z / size), \
         Z / (1 + Z * Z / size) * math.sqrt(mean * (1 - mean) / size + Z * Z / (4 * size * size))
     return mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
@@ -86,11 +87,11 @@ def figures(graded: list[Graded]) -> dict:
     right = [[r.accuracy == 1.0 for r in g.rewards] for g in graded]
     sizes = [1 << i for i in range(k.bit_length())]
     lengths = [[len(r.response) for r in g.rollouts] for g in graded]
-    found = {"pass@1": share_interval([sum(row) / k for row in right])}
-    found |= {f"pass@{j}": share_interval([pass_at_k(k, sum(row), j) for row in right]) for j in sizes if j > 1}
+    found = {"pass@1": share_interval([sum(row) / k for row in right], k)}
+    found |= {f"pass@{j}": share_interval([pass_at_k(k, sum(row), j) for row in right], k) for j in sizes if j > 1}
     if k > 1:
-        found[f"maj@{k}"] = share_interval([majority(g.answers, row) for g, row in zip(graded, right)])
-    found["truncated"] = share_interval([sum(not r.finished for r in g.rollouts) / k for g in graded])
+        found[f"maj@{k}"] = share_interval([majority(g.answers, row) for g, row in zip(graded, right)], k)
+    found["truncated"] = share_interval([sum(not r.finished for r in g.rollouts) / k for g in graded], k)
     found["length"] = mean_interval(lengths)
     for name, wanted in (("length_right", True), ("length_wrong", False)):
         found[name] = mean_interval([[n for n, ok in zip(*pair) if ok == wanted] for pair in zip(lengths, right)])

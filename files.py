@@ -9,7 +9,10 @@ def write_file(path: Path, text: str) -> None:
     """Write beside the place, then rename into it: the file is whole or as it was."""
     draft = path.with_name(f".{path.name}.new")
     try:
-        draft.write_text(text)
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -24,6 +27,8 @@ def new_folder(path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        old.rename(path)  # a kill came between the two renames below
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:

@@ -98,7 +98,8 @@ def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor
     if kind == "token":
         return difference.exp()
     total = difference.sum(dim=1, keepdim=True)
-    return (total if kind == "sequence" else total / lengths[:, None]).exp()
+    total = total if kind == "sequence" else total / lengths[:, None]
+    return total.clamp(-20, 20).exp()  # a sum over 1,000 tokens can pass 88, where exp overflows and gradients are NaN
 
 
 def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from config import Refusal
+from config import Refusal, check_values
 from files import new_folder
 
 
@@ -256,16 +256,23 @@ def read_config(folder: Path) -> ModelConfig:
         raise Refusal(f"{folder}: sliding-window attention is not supported")
     raw.setdefault("rope_theta", rope.get("rope_theta", 10000.0))
     try:
-        return ModelConfig(**{name: raw[name] for name in ModelConfig.__dataclass_fields__ if name in raw})
-    except TypeError as error:
+        config = ModelConfig(**check_values({name: raw[name] for name in ModelConfig.__dataclass_fields__ if name in raw},
+                                            ModelConfig, f"{folder}/config.json"))
+    except TypeError as error:  # a field is missing
         raise Refusal(f"{folder}/config.json: {error}") from None
+    if min(value for value in asdict(config).values() if value is not config.tie_word_embeddings) <= 0:
+        raise Refusal(f"{folder}/config.json: a size is not above 0")
+    return config
 
 
 def read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise Refusal(f"{path}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise Refusal(f"{path}: not a JSON object")
+    return found
 
 
 def checkpoint_name(name: str) -> str:
@@ -284,7 +291,8 @@ def load(path: str, device="cpu", dtype=torch.float32):
     folder = Path(path) if Path(path).exists() else Path(__file__).parent / path
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise Refusal(f"{path} is not a model folder: no {name} in it")
+            sharded = (folder / f"{name}.index.json").is_file()
+            raise Refusal(f"{path} is not a model folder: no {name} in it" + " (files in parts are not read yet)" * sharded)
     with torch.device("meta"):
         model = Transformer(read_config(folder))
     wanted = {checkpoint_name(name): (name, p) for name, p in model.named_parameters()}
@@ -306,7 +314,10 @@ def load(path: str, device="cpu", dtype=torch.float32):
         raise Refusal(f"{path}/model.safetensors is damaged ({error}); fetch or save it again") from None
     model.load_state_dict(state, assign=True)
     model.cos, model.sin = rope_tables(model.config, device)
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # a damaged file fails in many ways, none of them its own
+        raise Refusal(f"{path}: the tokenizer cannot be read ({error})") from None
     listed = read_json(folder / "generation_config.json").get("eos_token_id") \
         if (folder / "generation_config.json").is_file() else None
     listed = listed if isinstance(listed, list) else [listed]
@@ -336,3 +347,4 @@ def write(folder: Path, model: Transformer, tokenizer, state: dict | None = None
     tokenizer.save_pretrained(folder)
     save_file({checkpoint_name(name): t.contiguous().cpu() for name, t in state.items()},
               folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner alone

@@ -34,14 +34,17 @@ def micro_batches(lengths: list[int], token_budget: int) -> list[list[int]]:
 class MasterAdamW:
     """AdamW on fp32 masters, while the model may compute in bf16.
 
-    With N(0, 0.02) weights and steps of 1e-6, 98 % of pure-bf16 weights would never move. If the model is fp32 already,
-    its parameters are their own masters.
+    With N(0, 0.02) weights and steps of 1e-6, 98 % of pure-bf16 weights would never move. The masters are the weights as
+    the model comes; then it is turned into `dtype`. An fp32 model that stays fp32 is its own master.
     """
 
-    def __init__(self, model, betas=(0.9, 0.95), weight_decay: float = 0.0):
+    def __init__(self, model, dtype: torch.dtype = torch.float32, betas=(0.9, 0.95), weight_decay: float = 0.0):
+        own = dtype == torch.float32 and model.embed_tokens.weight.dtype == torch.float32
+        masters = None if own else [p.detach().float().clone() for p in model.parameters()]
+        model.to(dtype)
         self.names = [name for name, _ in model.named_parameters()]
         self.params = list(model.parameters())
-        self.masters = [p if p.dtype == torch.float32 else p.detach().float() for p in self.params]
+        self.masters = masters or self.params
         matrices, vectors = ([m for m in self.masters if (m.dim() > 1) == wanted] for wanted in (True, False))
         self.adam = torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay},
                                        {"params": vectors, "weight_decay": 0.0}], lr=0.0, betas=betas, fused=True)
@@ -59,6 +62,9 @@ class MasterAdamW:
     def step(self, lr: float, clip_norm: float) -> float:
         """Clip, step, refresh the model's copy; returns the gradient norm before clipping."""
         norm = torch.nn.utils.clip_grad_norm_(self.masters, clip_norm)
+        if not torch.isfinite(norm):
+            raise Refusal("the gradient is not finite: the weights are left as they were; lower --lr or --updates-per-step "
+                          "and go on from the last checkpoint")
         for group in self.adam.param_groups:
             group["lr"] = lr
         self.adam.step()

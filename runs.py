@@ -8,7 +8,9 @@
 
 A log may be ahead of the newest checkpoint when a run is killed: resuming cuts it back to the checkpoint's step.
 """
+import fcntl
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import torch
 import model as lm
 import sample
 import tasks
-from config import Refusal
+from config import Refusal, check_values
 from eval import held_out
 from files import new_folder, write_file
 from optim import MasterAdamW, pick_device
@@ -39,6 +41,7 @@ class Run:
     reference: lm.Transformer | None
     step: int = 0  # steps done
     seconds: float = 0.0  # spent in steps and evaluations, earlier sittings included
+    lock: object = None  # held while a process works on the run
 
     def sampling(self) -> sample.Sampling:
         return sample.Sampling(self.c.max_new_tokens, self.c.temperature,
@@ -51,9 +54,13 @@ class Run:
 def versions() -> dict:
     """What the numbers of a run depend on besides its configuration."""
     import transformers
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
+                                text=True).stdout.strip()
+    except OSError:  # no git on this machine
+        commit = ""
     return {"python": sys.version.split()[0], "torch": torch.__version__, "transformers": transformers.__version__,
-            "git_commit": commit.stdout.strip() or None, "threads": torch.get_num_threads()}
+            "git_commit": commit or None, "threads": torch.get_num_threads()}
 
 
 def resumed(c, given: set[str]):
@@ -66,12 +73,13 @@ def resumed(c, given: set[str]):
     stored = lm.read_json(file)
     stored.pop("versions", None)
     changes = {name: getattr(c, name) for name in given}
-    return replace(type(c)(**stored), **changes)
+    return replace(type(c)(**check_values(stored, type(c), str(file))), **changes)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first (drafts carry a leading dot)."""
-    return sorted((folder / "checkpoints").glob("step-*"), key=lambda p: int(p.name.removeprefix("step-")))
+    found = (p for p in (folder / "checkpoints").glob("step-*") if p.name.removeprefix("step-").isdecimal())
+    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
 
 
 def append_line(path: Path, record: dict) -> None:
@@ -81,13 +89,16 @@ def append_line(path: Path, record: dict) -> None:
 
 def cut_log(path: Path, step: int) -> list[dict]:
     """Drop the lines after `step`, and a line that a kill left unfinished; returns what stays."""
-    kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    kept, lines = [], path.read_bytes().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
-            break  # only the last line can be broken
-        if record["step"] <= step:
+            after = record["step"] > step
+        except (ValueError, TypeError, KeyError):
+            if number < len(lines):  # a kill can break the last line alone
+                raise Refusal(f"{path}, line {number} is damaged: mend or move the file to resume") from None
+            break
+        if not after:
             kept.append(record)
     if path.exists():
         write_file(path, "".join(json.dumps(r) + "\n" for r in kept))
@@ -112,28 +123,43 @@ def open_run(c) -> Run:
         if folder.exists() and any(folder.iterdir()):
             raise Refusal(f"{folder} is not empty and holds no run: choose another --out")
     saved = checkpoints(folder)
-    model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, device, torch.float32 if saved else dtype)
-    optimizer = MasterAdamW(model, weight_decay=c.weight_decay)
-    if saved and dtype != torch.float32:  # checkpoints hold the masters: make the compute copy from them
-        masters = [m.detach().clone() for m in optimizer.masters]
-        optimizer = MasterAdamW(model.to(dtype), weight_decay=c.weight_decay)
-        for master, value in zip(optimizer.masters, masters):
-            master.data.copy_(value)
+    model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, device, torch.float32)
+    optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay)
     reference = lm.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
     sample.check_prompts(model, [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer)
                                  for p in test + (problems if c.data else [])], c.max_new_tokens)
     this = Run(c, folder, model, tokenizer, optimizer, problems, test, reference)
     folder.mkdir(parents=True, exist_ok=True)
     if saved:
-        state = torch.load(saved[-1] / "trainer.pt", map_location=device, weights_only=True)
-        optimizer.adam.load_state_dict(state["adam"])
-        this.step = state["step"]
-    lines = cut_log(folder / "metrics.jsonl", this.step if saved else -1)
-    cut_log(folder / "rollouts.jsonl", this.step if saved else -1)
-    this.seconds = sum(line["seconds"] for line in lines)
-    write_file(folder / "config.json", json.dumps({**asdict(replace(c, resume=None, out=str(folder))),
-                                                   "versions": versions()}, indent=2) + "\n")
+        try:
+            state = torch.load(saved[-1] / "trainer.pt", map_location=device, weights_only=True)
+            optimizer.adam.load_state_dict(state["adam"])
+            this.step = state["step"]
+        except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            raise Refusal(f"{saved[-1]}/trainer.pt is damaged ({error}): move that checkpoint away to resume from the one "
+                          "before") from None
+    this.lock = claim(folder)
+    try:
+        lines = cut_log(folder / "metrics.jsonl", this.step if saved else -1)
+        cut_log(folder / "rollouts.jsonl", this.step if saved else -1)
+        this.seconds = sum(line["seconds"] for line in lines)
+        write_file(folder / "config.json", json.dumps({**asdict(replace(c, resume=None, out=str(folder))),
+                                                       "versions": versions()}, indent=2) + "\n")
+    except BaseException:
+        this.lock.close()
+        raise
     return this
+
+
+def claim(folder: Path):
+    """An open file that keeps other processes out of a run; closing it, or any end of this process, lets them in."""
+    handle = open(folder / ".lock", "w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise Refusal(f"{folder}: another process is at work on this run") from None
+    return handle
 
 
 def free_name(name: str) -> str:

@@ -81,7 +81,8 @@ def draw(logits, uniform, s: Sampling):
         return best.indices, best.values - logits.logsumexp(1)
     logits = keep_likely(logits / s.temperature, s)
     logprobs = logits.log_softmax(1)
-    edges = logprobs.exp().cumsum(1)
+    # A GPU sums in parallel: in fp32 its edges need not rise, and an id of probability 0 could be drawn.
+    edges = logprobs.exp().cumsum(1, dtype=torch.float64 if logits.is_cuda else torch.float32)
     # right=True: the first id whose edge lies beyond the number, which skips ids of probability 0; scaling by the last
     # edge keeps rounding from pointing past the end.
     ids = torch.searchsorted(edges, uniform[:, None] * edges[:, -1:], right=True).clamp_max(logits.shape[1] - 1)
@@ -219,7 +220,7 @@ def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sa
     rollouts = [Rollout(prompt) for prompt in prompts for _ in range(n)]
     s, stop = Slots(model, prompts, n, slots, sampling, prefill_tokens), StopTest(model, tokenizer, sampling.stop_strings)
     uniform = torch.rand(len(rollouts), sampling.max_new_tokens,
-                         generator=torch.Generator().manual_seed(seed)).to(model.device)
+                         generator=torch.Generator().manual_seed(seed % 2 ** 63)).to(model.device)
     with tqdm(total=len(rollouts), desc=progress, leave=False, disable=progress is None, unit="rollout") as bar:
         while s.live:
             span = int(s.cache.lengths[:s.live].max()) + 1
@@ -263,7 +264,7 @@ class SampleConfig:
 
 
 class Printer:
-    """Streams responses to the terminal one after another: the first unfinished one live, those after it held back."""
+    """Streams the first response to the terminal as it is drawn; the others follow when all are done."""
 
     def __init__(self, tokenizer, stop_ids, n: int):
         self.tokenizer, self.stop_ids, self.ids, self.now, self.shown = tokenizer, stop_ids, [[] for _ in range(n)], 0, ""

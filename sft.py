@@ -11,6 +11,7 @@ import random
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -126,7 +127,8 @@ def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[
 def encode_pairs(pairs: list[tuple[str, str]], model, tokenizer) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, response ids) of each pair, the stop token at the end; Refusal if one does not fit the context."""
     prompts, responses = (tokenizer(list(part))["input_ids"] for part in zip(*pairs))
-    rows = [(p, r + [model.stop_ids[0]]) for p, r in zip(prompts, responses)]
+    stop = model.stop_ids[0] if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    rows = [(p, r + [stop]) for p, r in zip(prompts, responses)]
     for number, (p, r) in enumerate(rows, 1):
         if len(p) + len(r) > model.config.max_position_embeddings:
             raise Refusal(f"pair {number} has {len(p) + len(r)} tokens, the model's context is "
@@ -157,12 +159,15 @@ def update(model, optimizer, rows: list[tuple[list[int], list[int]]], lr: float,
 def train(c: SFTConfig) -> dict:
     """Train and save; returns {"loss", "steps", "tokens", "seconds"}, the loss averaged over the last 100 steps."""
     device, dtype = pick_device(c.device)
+    out = Path(c.out).resolve()
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "model.safetensors").is_file()):
+        raise Refusal(f"--out {c.out}: there is something else; only a model folder is replaced")
     if c.from_scratch:
         tokenizer = new_tokenizer()
-        model = new_model(BASE_SHAPE, tokenizer, c.seed).to(device, dtype)
+        model = new_model(BASE_SHAPE, tokenizer, c.seed).to(device)
     else:
-        model, tokenizer = lm.load(c.model, device, dtype)
-    optimizer = MasterAdamW(model, weight_decay=c.weight_decay)
+        model, tokenizer = lm.load(c.model, device, torch.float32)
+    optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay)
     data = encode_pairs(read_pairs(c.data, c.prompt_field, c.response_field), model, tokenizer) if c.data else None
     losses, tokens, began = [], 0, time.time()
     bar = tqdm(range(c.steps), desc="sft", mininterval=5)
@@ -175,8 +180,10 @@ def train(c: SFTConfig) -> dict:
         recent = sum(losses[-100:]) / len(losses[-100:])
         bar.set_postfix(loss=f"{recent:.4f}", norm=f"{norm:.2f}", tok_s=f"{tokens / (time.time() - began):.0f}")
         if (step + 1) % c.save_every == 0 or step + 1 == c.steps:
-            half = {name: p.detach().to(torch.bfloat16) for name, p in optimizer.named_masters().items()}
-            lm.save(c.out, model, tokenizer, half if c.from_scratch else None)
+            state = optimizer.named_masters()
+            if c.from_scratch:  # the base ships with the project: half the size
+                state = {name: p.to(torch.bfloat16) for name, p in state.items()}
+            lm.save(out, model, tokenizer, state)
     return {"loss": recent, "steps": c.steps, "tokens": tokens, "seconds": time.time() - began}
 
 

@@ -213,7 +213,8 @@ def json_lines(path: str):
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line.decode("utf-8")) if line.strip() else None
-            except ValueError as error:  # of either kind: not UTF-8, not JSON
+                str(row).encode("utf-8")  # an escaped half of a surrogate pair is JSON, but no text
+            except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, brackets without end
                 raise Refusal(f"{path}, line {number}: not JSON ({error})") from None
             if not isinstance(row, dict):
                 raise Refusal(f"{path}, line {number}: {'empty' if row is None else 'not a JSON object'}")

@@ -11,6 +11,7 @@ Left out on purpose: several GPUs, asynchronous sampling, learning-rate decay, a
 """
 import importlib.util
 import json
+import math
 import random
 import signal
 import sys
@@ -80,8 +81,11 @@ class TrainConfig:
         if self.top_k or self.top_p != 1.0:
             raise Refusal("training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, or sampler "
                           "and trainer would disagree about every probability")
-        if self.temperature <= 0 or self.lr < 0:
-            raise Refusal("--temperature must be above 0 and --lr not negative")
+        for name, low in dict(lr=0, weight_decay=0, clip_low=0, clip_high=0, kl_coef=0).items():
+            if not low <= getattr(self, name) < math.inf:
+                raise Refusal(f"--{name.replace('_', '-')} must be a number, at least {low}")
+        if not 0 < self.temperature < math.inf or not 0 < self.clip_norm:
+            raise Refusal("--temperature and --clip-norm must be above 0")
         if self.eval_problems == 0 and self.data is None:
             raise Refusal("--eval-problems must be at least 1 without --data")
         for flag, value, known in (("reward", self.reward, reward.REWARDS), ("template", self.template, tasks.TEMPLATES),
@@ -164,6 +168,7 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
             "length": mean(lengths), "length_right": mean(by_outcome[True]), "length_wrong": mean(by_outcome[False]),
             "truncated": mean([not r.finished for r in rollouts]),
             "equal_groups": grpo.equal_groups(table).float().mean().item(),
+            # entropy, clip share and KL: over the tokens that were trained, those of groups with unequal rewards
             "entropy": sum(s["entropy"] for s in all_stats) / trained if trained else None,
             "grad_norm": mean([s["grad_norm"] for s in all_stats]), "loss": mean([s["loss"] for s in all_stats]), "lr": lr,
             # of the first optimizer step: later ones are meant to differ from the sampler
@@ -233,6 +238,7 @@ def train(c: TrainConfig) -> dict:
                 save(this)
     finally:
         bar.close()
+        this.lock.close()
         signal.signal(signal.SIGINT, earlier)
     if this.step < c.steps:
         print(f"stopped after step {this.step}; go on with: python train.py --resume {this.folder}")

@@ -76,3 +76,34 @@ def test_the_other_programs(monkeypatch, capsys, tmp_path):
     assert "no metrics.jsonl" in refused(monkeypatch, capsys, plot, tmp_path)
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}\n')
     assert "line 1" in refused(monkeypatch, capsys, sft, "--data", tmp_path / "pairs.jsonl", "--out", tmp_path / "t")
+
+
+def test_sft_replaces_a_model_folder_and_nothing_else(monkeypatch, capsys, tmp_path, tiny_folder):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("mine")
+    for out in (tmp_path / "thesis", tmp_path / "thesis" / "chapter"):
+        assert "only a model folder" in refused(monkeypatch, capsys, sft, "--model", tiny_folder, "--steps", 1, "--out", out)
+    assert (tmp_path / "thesis" / "chapter").read_text() == "mine"
+
+
+@pytest.mark.parametrize("flag,value", [("--lr", "nan"), ("--lr", "-1"), ("--temperature", "nan"), ("--clip-norm", "0"),
+                                        ("--weight-decay", "-1"), ("--kl-coef", "inf")])
+def test_numbers_that_cannot_be_meant(monkeypatch, capsys, flag, value):
+    assert flag in refused(monkeypatch, capsys, train, flag, value)
+
+
+def test_a_damaged_run_folder(monkeypatch, capsys, tmp_path, tiny_folder):
+    folder = tmp_path / "run"
+    train.train(train.TrainConfig(out=str(folder), model=tiny_folder, steps=1, prompts_per_step=2, group_size=2,
+                                  max_new_tokens=4, eval_problems=4))
+    capsys.readouterr()
+    for name, damage, says in (("config.json", b"[]", "not a JSON object"), ("config.json", b"\xff", "not JSON"),
+                               ("config.json", b'{"group_size": "2"}', "group_size"), ("config.json", b'{"speed": 2}', "speed"),
+                               ("metrics.jsonl", b"garbage\n{}\n", "line 1 is damaged"),
+                               ("checkpoints/step-1/trainer.pt", b"cut short", "trainer.pt is damaged"),
+                               ("checkpoints/step-1/tokenizer.json", b"{", "tokenizer cannot be read")):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(damage)
+        assert says in refused(monkeypatch, capsys, train, "--resume", folder, "--steps", 2)
+        (folder / name).write_bytes(whole)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2

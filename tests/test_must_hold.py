@@ -317,9 +317,11 @@ def test_10_weights_are_fp32_masters_because_bf16_swallows_small_steps(tokenizer
     weights = (torch.randn(200_000) * 0.02).bfloat16()
     still = (weights - 1e-6 * torch.sign(torch.randn(200_000)).bfloat16() == weights).float().mean()
     assert still > 0.97
-    model = make_tiny(tokenizer).bfloat16()
-    optimizer = optim.MasterAdamW(model)
-    before = [m.clone() for m in optimizer.masters]
+    model = make_tiny(tokenizer)
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = optim.MasterAdamW(model, torch.bfloat16)
+    assert all(torch.equal(m, b) for m, b in zip(optimizer.masters, before))  # taken before the rounding to bf16
+    assert all(p.dtype == torch.bfloat16 for p in model.parameters())
     start = [p.clone() for p in model.parameters()]
     for _ in range(200):
         for p in model.parameters():
@@ -375,3 +377,18 @@ def test_15_a_response_at_the_length_limit_earns_0_and_a_sick_run_says_so(capsys
     assert "70%" in said and "60%" in said
     train.warn({"step": 3, "truncated": 0.1, "equal_groups": 0.2}, Bar)
     assert not capsys.readouterr().err
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tiny):
+    optimizer = optim.MasterAdamW(tiny)
+    before = [p.detach().clone() for p in tiny.parameters()]
+    for p in tiny.parameters():
+        p.grad = torch.full_like(p, float("nan"))
+    with pytest.raises(config.Refusal, match="not finite"):
+        optimizer.step(lr=1.0, clip_norm=1.0)
+    assert all(torch.equal(p, b) for p, b in zip(tiny.parameters(), before))
+    logprobs = torch.full((1, 60), 2.0, requires_grad=True)  # a response that became e^120 times likelier
+    loss, _ = grpo.policy_loss(logprobs, torch.zeros(1, 60), torch.tensor([1.0]), torch.tensor([60]),
+                               grpo.choose("sequence_ratio"), grpo.Denominators(1, 60, 60))
+    loss.backward()
+    assert torch.isfinite(logprobs.grad).all()

@@ -136,6 +136,18 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, tiny_fol
     assert_same_run(folder, whole)
 
 
+def test_two_processes_cannot_work_on_one_run(tmp_path, tiny_folder):
+    folder = tmp_path / "run"
+    train.train(settings(folder, tiny_folder, steps=1))
+    before = (folder / "metrics.jsonl").read_bytes()
+    held = runs.claim(folder)
+    with pytest.raises(config.Refusal, match="another process"):
+        train.train(runs.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
+    assert (folder / "metrics.jsonl").read_bytes() == before
+    held.close()
+    train.train(runs.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
+
+
 def test_resume_takes_more_steps_but_no_other_setting(tmp_path, tiny_folder):
     folder = tmp_path / "run"
     train.train(settings(folder, tiny_folder, steps=1))
