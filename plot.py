@@ -32,13 +32,15 @@ def read_metrics(folder: str) -> list[dict]:
     path = Path(folder) / "metrics.jsonl"
     if not path.is_file():
         raise Refusal(f"{folder}: no metrics.jsonl there, so no run to plot")
-    lines = []
-    for number, text in enumerate(path.read_text().splitlines(), 1):
+    lines, texts = [], path.read_bytes().splitlines()
+    for number, text in enumerate(texts, 1):
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            if number < len(path.read_text().splitlines()):
-                raise Refusal(f"{path}, line {number}: not JSON") from None
+            line = json.loads(text)
+            int(line["step"])  # a step's line has a number
+            lines.append(line)
+        except (ValueError, TypeError, KeyError):
+            if number < len(texts):
+                raise Refusal(f"{path}, line {number}: not JSON of a step") from None
     if not lines:
         raise Refusal(f"{path} is empty: the run has not logged a step yet")
     return lines

@@ -120,7 +120,7 @@ def open_run(c) -> Run:
                                          f"-seed{c.seed}"))
         if (folder / "config.json").exists():
             raise Refusal(f"{folder} holds a run already: go on with --resume {folder} or choose another --out")
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):  # a kill may leave .lock
             raise Refusal(f"{folder} is not empty and holds no run: choose another --out")
     saved = checkpoints(folder)
     model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, device, torch.float32)

@@ -107,3 +107,9 @@ def test_a_damaged_run_folder(monkeypatch, capsys, tmp_path, tiny_folder):
         assert says in refused(monkeypatch, capsys, train, "--resume", folder, "--steps", 2)
         (folder / name).write_bytes(whole)
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("line", ["[1]", "{}", '{"step": null}', "\udcff"])
+def test_a_damaged_line_of_metrics_is_not_plotted(monkeypatch, capsys, tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_bytes(f'{line}\n{{"step": 1}}\n'.encode("utf-8", "surrogateescape"))
+    assert "line 1" in refused(monkeypatch, capsys, plot, tmp_path)
