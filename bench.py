@@ -85,7 +85,7 @@ class Round:
 
 def set_up(c: BenchConfig, scratch: str) -> Bench:
     torch.set_num_threads(c.threads)
-    folder = Path(c.model) if Path(c.model).exists() else Path(__file__).parent / c.model  # as model.load finds it
+    folder = Path(c.model) if Path(c.model).exists() else Path(__file__).parent / c.model  # as checkpoint.load finds it
     rng = random.Random(0)
     reward.REWARDS[EVERY_ROW] = lambda *_: (-rng.random(), 0.0)  # negative: the length limit takes nothing from it
     this = open_run(train.TrainConfig(

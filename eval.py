@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import model as lm
+import checkpoint
 import reward
 import sample
 import tasks
@@ -166,7 +166,7 @@ def main():
     if c.json and not Path(c.json).parent.is_dir():  # said before the work, not after it
         raise Refusal(f"--json {c.json}: there is no such folder")
     problems = held_out(c.task, c.n, c.data, c.question_field, c.answer_field)
-    model, tokenizer = lm.load(c.model, *pick_device(c.device))
+    model, tokenizer = checkpoint.load(c.model, *pick_device(c.device))
     sampling = sample.Sampling(c.max_new_tokens, c.temperature, c.top_k, c.top_p, c.min_p,
                                tasks.STOP_STRINGS.get(c.template, ()))
     found, _ = evaluate(model, tokenizer, problems, c.template, c.reward, c.k, sampling, c.seed, "evaluating")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+import checkpoint
 import model as lm
 import sample
 import tasks
@@ -70,7 +71,7 @@ def resumed(c, given: set[str]):
     file = Path(c.resume) / "config.json"
     if not file.is_file():
         raise Refusal(f"--resume {c.resume}: no run there (no config.json)")
-    stored = lm.read_json(file)
+    stored = checkpoint.read_json(file)
     stored.pop("versions", None)
     changes = {name: getattr(c, name) for name in given}
     return replace(type(c)(**check_values(stored, type(c), str(file))), **changes)
@@ -123,9 +124,9 @@ def open_run(c) -> Run:
         if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):  # a kill may leave .lock
             raise Refusal(f"{folder} is not empty and holds no run: choose another --out")
     saved = checkpoints(folder)
-    model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, device, torch.float32)
+    model, tokenizer = checkpoint.load(str(saved[-1]) if saved else c.model, device, torch.float32)
     optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay)
-    reference = lm.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
+    reference = checkpoint.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
     sample.check_prompts(model, [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer)
                                  for p in test + (problems if c.data else [])], c.max_new_tokens)
     this = Run(c, folder, model, tokenizer, optimizer, problems, test, reference)
@@ -171,7 +172,7 @@ def save(this: Run) -> Path:
     """A checkpoint: a Hugging Face folder of the fp32 masters and the trainer's state, whole or not at all."""
     place = this.folder / "checkpoints" / f"step-{this.step}"
     with new_folder(place) as draft:
-        lm.write(draft, this.model, this.tokenizer, this.optimizer.named_masters())
+        checkpoint.write(draft, this.model, this.tokenizer, this.optimizer.named_masters())
         torch.save({"adam": this.optimizer.adam.state_dict(), "step": this.step}, draft / "trainer.pt")
     return place
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
+import checkpoint
 import model as lm
 import tasks
 from config import Refusal, parse, run, setting
@@ -297,7 +298,7 @@ def main():
                       'with + - * /." and -n of at least 1')
     if c.template not in tasks.TEMPLATES or c.template == "tinyzero":
         raise Refusal(f"--template {c.template} needs a generated problem: choose another")
-    model, tokenizer = lm.load(c.model, *pick_device(c.device))
+    model, tokenizer = checkpoint.load(c.model, *pick_device(c.device))
     question = tasks.Problem("data", " ".join(c.text), "", "")
     ids = tasks.encode(tasks.prompt(question, c.template, tokenizer), c.template, tokenizer)
     sampling = Sampling(c.max_new_tokens, c.temperature, c.top_k, c.top_p, c.min_p, tasks.STOP_STRINGS.get(c.template, ()))

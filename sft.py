@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+import checkpoint
 import model as lm
 import tasks
 import traces
@@ -166,7 +167,7 @@ def train(c: SFTConfig) -> dict:
         tokenizer = new_tokenizer()
         model = new_model(BASE_SHAPE, tokenizer, c.seed).to(device)
     else:
-        model, tokenizer = lm.load(c.model, device, torch.float32)
+        model, tokenizer = checkpoint.load(c.model, device, torch.float32)
     optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay)
     data = encode_pairs(read_pairs(c.data, c.prompt_field, c.response_field), model, tokenizer) if c.data else None
     losses, tokens, began = [], 0, time.time()
@@ -183,7 +184,7 @@ def train(c: SFTConfig) -> dict:
             state = optimizer.named_masters()
             if c.from_scratch:  # the base ships with the project: half the size
                 state = {name: p.to(torch.bfloat16) for name, p in state.items()}
-            lm.save(out, model, tokenizer, state)
+            checkpoint.save(out, model, tokenizer, state)
     return {"loss": recent, "steps": c.steps, "tokens": tokens, "seconds": time.time() - began}
 
 

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-import model as lm
+import checkpoint
 import reward
 import sft
 
@@ -29,7 +29,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return lm.load("base")[1]
+    return checkpoint.load("base")[1]
 
 
 def make_tiny(tokenizer, seed=0, **shape):
@@ -48,5 +48,5 @@ def tiny(tokenizer):
 
 @pytest.fixture
 def tiny_folder(tmp_path, tokenizer):
-    lm.save(tmp_path / "tiny", make_tiny(tokenizer), tokenizer)
+    checkpoint.save(tmp_path / "tiny", make_tiny(tokenizer), tokenizer)
     return str(tmp_path / "tiny")

@@ -1,11 +1,11 @@
 """Bad input: one clear line, exit status 2, nothing half-written."""
 import json
+from pathlib import Path
 
 import pytest
 
 import config
 import eval as evaluation
-import model as lm
 import plot
 import sample
 import sft
@@ -56,14 +56,14 @@ def test_data(monkeypatch, capsys, tmp_path, line, says):
 
 
 def test_damaged_checkpoint_and_missing_stop_token(monkeypatch, capsys, tmp_path, tiny_folder):
-    weights = lm.Path(tiny_folder) / "model.safetensors"
+    weights = Path(tiny_folder) / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:len(whole) // 2])
     assert "damaged" in refused(monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4)
     weights.write_bytes(whole)
     for name, change in (("generation_config.json", {"eos_token_id": None}),
                          ("tokenizer_config.json", {"eos_token": None, "pad_token": None})):
-        path = lm.Path(tiny_folder) / name
+        path = Path(tiny_folder) / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     assert "no stop token" in refused(monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4)
 

@@ -8,6 +8,7 @@ import torch
 from conftest import make_tiny
 from safetensors.torch import load_file, save_file
 
+import checkpoint
 import model as lm
 import sft
 from config import Refusal
@@ -51,7 +52,7 @@ UP = "model.layers.1.mlp.up_proj.weight"
 def test_a_missing_surplus_or_misshapen_tensor_is_refused_by_name(tiny_folder, edit, says):
     edit_tensors(tiny_folder, edit)
     with pytest.raises(Refusal, match=says):
-        lm.load(tiny_folder)
+        checkpoint.load(tiny_folder)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
@@ -59,7 +60,7 @@ def test_a_file_of_weights_cut_anywhere_is_refused(tiny_folder, keep):
     path = Path(tiny_folder) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(Refusal, match="damaged"):
-        lm.load(tiny_folder)
+        checkpoint.load(tiny_folder)
 
 
 @pytest.mark.parametrize("changes,says", [
@@ -71,60 +72,60 @@ def test_a_file_of_weights_cut_anywhere_is_refused(tiny_folder, keep):
 def test_a_config_that_asks_for_what_is_not_computed_is_refused(tiny_folder, changes, says):
     edit_json(tiny_folder, "config.json", **changes)
     with pytest.raises(Refusal, match=says):
-        lm.load(tiny_folder)
+        checkpoint.load(tiny_folder)
 
 
 def test_another_activation_is_refused_and_not_silently_taken_for_silu(tiny_folder):
     edit_json(tiny_folder, "config.json", hidden_act="gelu")
     with pytest.raises(Refusal, match="gelu"):
-        lm.load(tiny_folder)
+        checkpoint.load(tiny_folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_folder_without_one_of_its_files_is_refused(tiny_folder, name):
     (Path(tiny_folder) / name).unlink()
     with pytest.raises(Refusal, match=f"is not a model folder: no {name}"):
-        lm.load(tiny_folder)
+        checkpoint.load(tiny_folder)
 
 
 def test_a_config_that_is_not_json_is_refused(tiny_folder):
     (Path(tiny_folder) / "config.json").write_text('{"model_type": "qwen2",')
     with pytest.raises(Refusal, match="config.json: not JSON"):
-        lm.load(tiny_folder)
+        checkpoint.load(tiny_folder)
 
 
 def test_the_stop_tokens_are_those_of_the_folder_and_of_the_tokenizer(tiny_folder, tokenizer):
     edit_json(tiny_folder, "generation_config.json", eos_token_id=[5, 3])
-    assert lm.load(tiny_folder)[0].stop_ids == tuple(sorted({3, 5, tokenizer.eos_token_id}))
+    assert checkpoint.load(tiny_folder)[0].stop_ids == tuple(sorted({3, 5, tokenizer.eos_token_id}))
     (Path(tiny_folder) / "generation_config.json").unlink()
-    assert lm.load(tiny_folder)[0].stop_ids == (tokenizer.eos_token_id,)
+    assert checkpoint.load(tiny_folder)[0].stop_ids == (tokenizer.eos_token_id,)
 
 
 def test_a_folder_in_bf16_is_loaded_as_the_same_values_in_fp32(tmp_path, tokenizer):
     model = make_tiny(tokenizer)
-    lm.save(tmp_path / "m", model, tokenizer, {name: p.detach().bfloat16() for name, p in model.named_parameters()})
+    checkpoint.save(tmp_path / "m", model, tokenizer, {name: p.detach().bfloat16() for name, p in model.named_parameters()})
     assert {t.dtype for t in load_file(tmp_path / "m" / "model.safetensors").values()} == {torch.bfloat16}
-    loaded, _ = lm.load(str(tmp_path / "m"))
+    loaded, _ = checkpoint.load(str(tmp_path / "m"))
     for p, q in zip(model.parameters(), loaded.parameters()):
         assert q.dtype == torch.float32 and torch.equal(q, p.bfloat16().float())
 
 
 def test_a_tied_head_that_is_stored_a_second_time_is_left_alone(tiny_folder):
-    before = logits(lm.load(tiny_folder)[0])
+    before = logits(checkpoint.load(tiny_folder)[0])
     edit_tensors(tiny_folder, lambda s: s.update({"lm_head.weight": s["model.embed_tokens.weight"].clone()}))
-    assert torch.equal(logits(lm.load(tiny_folder)[0]), before)
+    assert torch.equal(logits(checkpoint.load(tiny_folder)[0]), before)
 
 
 @torch.no_grad()
 def test_the_base_of_the_rotary_angles_is_read_wherever_transformers_writes_it(tmp_path, tokenizer):
     from transformers import AutoModelForCausalLM
     ours, other = make_tiny(tokenizer, rope_theta=1e6), make_tiny(tokenizer)
-    lm.save(tmp_path / "m", ours, tokenizer)
+    checkpoint.save(tmp_path / "m", ours, tokenizer)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32)
     theirs = theirs(torch.arange(40, 80)[None]).logits
     for changes in ({}, dict(rope_theta=None, rope_parameters={"rope_type": "default", "rope_theta": 1e6})):
         edit_json(tmp_path / "m", "config.json", **changes)
-        found = logits(lm.load(str(tmp_path / "m"))[0])
+        found = logits(checkpoint.load(str(tmp_path / "m"))[0])
         assert (found - theirs).abs().max() < 1e-4 and torch.equal(found, logits(ours))
     assert (logits(other) - theirs).abs().max() > 1e-2  # another base shows
 
@@ -154,7 +155,7 @@ def test_a_save_that_fails_half_way_leaves_the_old_model(tiny_folder, tokenizer)
             raise OSError(28, "No space left on device")
     before = content(tiny_folder)
     with pytest.raises(OSError):
-        lm.save(tiny_folder, make_tiny(tokenizer, seed=1), Broken())
+        checkpoint.save(tiny_folder, make_tiny(tokenizer, seed=1), Broken())
     assert content(Path(tiny_folder).parent) == {Path("tiny") / name: data for name, data in before.items()}
 
 
@@ -172,7 +173,7 @@ def test_a_new_folder_replaces_the_old_one_whole_and_minds_no_leftover_of_a_kill
 
 @needs_base
 def test_the_embedded_base_is_small():
-    model, _ = lm.load("base")
+    model, _ = checkpoint.load("base")
     assert sum(p.numel() for p in model.parameters()) <= 4_000_000
     assert sum(p.stat().st_size for p in BASE.rglob("*") if p.is_file()) <= 8 * 2 ** 20
 
@@ -182,7 +183,7 @@ def test_the_embedded_base_is_small():
 def test_the_embedded_base_is_found_from_anywhere_and_gives_the_logits_of_transformers(tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM
     monkeypatch.chdir(tmp_path)
-    model, tokenizer = lm.load("base")
+    model, tokenizer = checkpoint.load("base")
     theirs = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     for prompt, response in sft.generated_pairs(random.Random(0), 5):
         ids = torch.tensor([tokenizer(prompt + response)["input_ids"]])
@@ -194,7 +195,7 @@ def test_the_embedded_bases_tokenizer_is_the_same_in_every_program_and_the_one_t
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
     texts = [text for pair in sft.generated_pairs(random.Random(0), 200) for text in pair]
-    ids = lm.load("base")[1](texts)["input_ids"]
+    ids = checkpoint.load("base")[1](texts)["input_ids"]
     assert AutoTokenizer.from_pretrained(BASE)(texts)["input_ids"] == ids
     assert [found.ids for found in Tokenizer.from_file(str(BASE / "tokenizer.json")).encode_batch(texts)] == ids
     assert sft.new_tokenizer()(texts)["input_ids"] == ids

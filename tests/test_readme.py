@@ -9,7 +9,7 @@ import torch
 
 import grpo
 import memory
-import model as lm
+import checkpoint
 import reward
 import sft
 import tasks
@@ -80,7 +80,7 @@ def test_the_mixture_table_is_the_code():
 
 def test_the_memory_table_is_the_command():
     assert memory.table(memory.MemoryConfig()) in README
-    model = lm.load("base")[0]
+    model = checkpoint.load("base")[0]
     c = model.config
     shape = (c.vocab_size, c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads,
              c.num_key_value_heads, c.tie_word_embeddings)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import checkpoint
 import model as lm
 import sample
 from config import Refusal
@@ -233,7 +234,7 @@ def test_the_command_line_prints_every_response_whole(tiny_folder, monkeypatch, 
     monkeypatch.setattr("sys.argv", ["sample.py", "--model", tiny_folder, "What is 3+4?", "-n", "3", "--max-new-tokens", "60",
                                      "--seed", "4", "--device", "cpu"])
     sample.main()
-    model, tokenizer = lm.load(tiny_folder)
+    model, tokenizer = checkpoint.load(tiny_folder)
     expected, prompt = "", tokenizer("What is 3+4?\n<think>")["input_ids"]
     for i, r in enumerate(sample.generate(model, tokenizer, [prompt], Sampling(60), n=3, seed=4), 1):
         text = sample.text_of(tokenizer, r).rstrip("\ufffd")  # half of a character is not shown
