@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 
 from config import Refusal, parse, run, setting
+from model import LOGITS_BYTES
 
 # vocabulary, hidden, feed-forward, layers, heads, key/value heads, tied head: the published config.json files
 SHAPES = {
@@ -45,7 +46,8 @@ def table(c: MemoryConfig) -> str:
                  c.slots * c.tokens * L * 2 * K * D * 2,
                  # kept for backward, bf16: two norms (in fp32 too), q, k, v, attention out and in, gate, up, silu, product
                  c.token_budget * L * (2 * (6 * C + 2 * (H + K) * D + 4 * F) + 4 * 2 * C),
-                 c.token_budget * V * (2 + 3 * 4)]  # bf16 logits; fp32 logits, log-softmax and its gradient
+                 # of one chunk of positions: bf16 logits; fp32 logits, log-softmax and its gradient
+                 min(c.token_budget, LOGITS_BYTES // (4 * V)) * V * (2 + 3 * 4)]
         sizes = [p / 1e9 for p in parts]
         lines.append(f"{name:<14}{n / 1e9:>10.2f} B{sizes[0]:>11.1f}{sizes[1]:>9.1f}{sizes[2]:>11.1f}{sizes[3]:>8.1f}"
                      f"{sizes[4]:>10.1f}{sizes[5]:>13.1f}{sizes[6]:>8.1f}{sum(sizes):>8.1f}")

@@ -1,21 +1,37 @@
-"""The decoder-only transformer of the Qwen2 family and its KV cache. `checkpoint.py` reads and writes its weights.
+"""The decoder-only transformer of Qwen2, Qwen3 and Llama 3, and its KV cache. `checkpoint.py` reads and writes its weights.
+
+Four things differ between the three: where attention has biases, whether queries and keys are normalised, how wide a
+head is, and whether the rotary frequencies are stretched for a longer context.
 
 Shapes: B rows, T tokens of this call, S positions in the cache, C hidden size, H query heads, K key/value heads,
 D head size, F feed-forward size, V vocabulary. Modules carry the names of the checkpoint's tensors, so that loading is
 a comparison of two lists of names.
 
-Left out on purpose: dropout, attention biases beyond q/k/v, sliding windows, quantisation, tensor parallelism.
+Left out on purpose: dropout, sliding windows, mixtures of experts, quantisation, tensor parallelism.
 """
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint as recompute_in_backward
+
+LOGITS_BYTES = 2 ** 28  # the largest fp32 tensor [positions, V] that the trainer makes: 441 positions of Qwen's vocabulary
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3.1's rotary frequencies ("llama3"), stretched from a shorter context that the model was first trained at."""
+    factor: float  # slow frequencies are divided by it
+    low_freq_factor: float  # slow: fewer turns than this within the first context
+    high_freq_factor: float  # fast, left as they are: more turns than this
+    original_max_position_embeddings: int  # the first context, tokens
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The fields of a Qwen2 `config.json` that change what is computed."""
+    """The fields of a `config.json` that change what is computed."""
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -26,10 +42,15 @@ class ModelConfig:
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = False
+    model_type: str = "qwen2"  # qwen2, qwen3 or llama
+    head_dim: int | None = None  # None: the heads share hidden_size
+    attention_bias: bool = False  # qwen3 and llama: on q, k, v and o; Qwen2 always has one on q, k and v alone
+    mlp_bias: bool = False  # llama
+    rope_scaling: RopeScaling | None = None
 
     @property
     def head_size(self) -> int:
-        return self.hidden_size // self.num_attention_heads
+        return self.head_dim or self.hidden_size // self.num_attention_heads
 
 
 class KVCache:
@@ -66,12 +87,26 @@ class RMSNorm(nn.Module):
         return self.weight * (x.float() * scale).to(x.dtype)
 
 
-def rope_tables(config: ModelConfig, device=None) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin [max_position, D]; sin carries the sign of rotate-half, so rotation is x*cos + swap(x)*sin."""
-    half = config.head_size // 2
-    frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float32, device=device) / half)
-    angle = torch.arange(config.max_position_embeddings, dtype=torch.float32, device=device)[:, None] * frequency
-    return torch.cat((angle.cos(), angle.cos()), -1), torch.cat((-angle.sin(), angle.sin()), -1)
+def rope_frequency(c: ModelConfig) -> torch.Tensor:
+    """Radians per position of each pair of a head's dimensions: [D/2], fp32, on the CPU."""
+    half = c.head_size // 2
+    frequency = c.rope_theta ** (-torch.arange(half, dtype=torch.float32, device="cpu") / half)
+    if scaling := c.rope_scaling:  # Llama 3.1 (arXiv 2407.21783): a ramp between dividing by the factor and leaving alone
+        turns = scaling.original_max_position_embeddings * frequency / (2 * math.pi)
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        keep = ((turns - low) / (high - low)).clamp(0, 1)
+        frequency = frequency * (keep + (1 - keep) / scaling.factor)
+    return frequency
+
+
+def rope_angles(frequency, position, dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin [..., D] of positions [...]; sin carries the sign of rotate-half, so rotation is x*cos + swap(x)*sin.
+
+    Computed in fp32 for the positions at hand: a table of Llama's 131,072 would take 134 MB.
+    """
+    angle = position[..., None] * frequency
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
 
 def rotate(x, cos, sin):
@@ -84,10 +119,14 @@ class Attention(nn.Module):
     def __init__(self, c: ModelConfig):
         super().__init__()
         self.heads, self.kv_heads, self.size = c.num_attention_heads, c.num_key_value_heads, c.head_size
-        self.q_proj = nn.Linear(c.hidden_size, self.heads * self.size)
-        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size)
-        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size)
-        self.o_proj = nn.Linear(self.heads * self.size, c.hidden_size, bias=False)
+        qwen2, bias = c.model_type == "qwen2", c.attention_bias
+        self.q_proj = nn.Linear(c.hidden_size, self.heads * self.size, bias=qwen2 or bias)
+        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size, bias=qwen2 or bias)
+        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size, bias=qwen2 or bias)
+        self.o_proj = nn.Linear(self.heads * self.size, c.hidden_size, bias=bias and not qwen2)
+        self.normalised = c.model_type == "qwen3"
+        if self.normalised:  # one norm for all query heads, one for all key heads
+            self.q_norm, self.k_norm = (RMSNorm(self.size, c.rms_norm_eps) for _ in range(2))
 
     def forward(self, x, rope, store=None, mask=None):
         """x [B, T, C] to the same. `store(k, v)` puts new keys and values into a cache and returns all of it."""
@@ -95,6 +134,8 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(B, T, self.heads, self.size).transpose(1, 2)  # (B, H, T, D)
         k = self.k_proj(x).view(B, T, self.kv_heads, self.size).transpose(1, 2)  # (B, K, T, D)
         v = self.v_proj(x).view(B, T, self.kv_heads, self.size).transpose(1, 2)
+        if self.normalised:
+            q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, *rope), rotate(k, *rope)
         if store is not None:
             k, v = store(k, v)  # (B, K, S, D)
@@ -122,9 +163,9 @@ def attend_cached(q, k, v, mask):
 class MLP(nn.Module):
     def __init__(self, c: ModelConfig):
         super().__init__()
-        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
+        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=c.mlp_bias)
 
     def forward(self, x):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # SwiGLU (arXiv 2002.05202)
@@ -153,9 +194,7 @@ class Transformer(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        cos, sin = rope_tables(config)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.frequency = rope_frequency(config)  # a plain tensor, no buffer: model.to(bf16) must not round it
 
     @property
     def device(self) -> torch.device:
@@ -177,20 +216,21 @@ class Transformer(nn.Module):
         bounds the positions in use after this call, for callers that know it without asking the device.
         """
         B, T = ids.shape
-        dtype = self.embed_tokens.weight.dtype
         x, mask = self.embed_tokens(ids), None
+        self.frequency = self.frequency.to(x.device)  # moves once
         if cache is None:
             assert T <= self.config.max_position_embeddings, "longer than the context"
-            rope, stores = (self.cos[:T].to(dtype), self.sin[:T].to(dtype)), [None] * len(self.layers)
+            rope = rope_angles(self.frequency, torch.arange(T, device=x.device), x.dtype)  # (T, D) each
+            stores = [None] * len(self.layers)
         else:
             start = cache.lengths[:B]
             span = int(start.max()) + T if span is None else span
             assert span <= cache.k.shape[3], "longer than the cache"
             position = start[:, None] + torch.arange(T, device=ids.device)  # (B, T)
-            rope = self.cos[position].unsqueeze(1).to(dtype), self.sin[position].unsqueeze(1).to(dtype)
+            rope = rope_angles(self.frequency, position[:, None], x.dtype)  # (B, 1, T, D) each
             if span > T:  # somebody has a past
                 seen = torch.arange(span, device=ids.device) <= position[:, :, None]  # (B, T, S)
-                mask = torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, float("-inf"))[:, None]
+                mask = torch.zeros_like(seen, dtype=x.dtype).masked_fill_(~seen, float("-inf"))[:, None]
             stores = [cache_writer(cache, i, position, span) for i in range(len(self.layers))]
         for layer, store in zip(self.layers, stores):
             x = layer(x, rope, store, mask)
@@ -210,11 +250,21 @@ def cache_writer(cache: KVCache, layer: int, position, span: int):
     return store
 
 
+def token_logprobs(model: Transformer, hidden, targets, temperature: float):
+    """(log-probability with gradient, entropy without) of target ids [N] predicted by hidden states [N, C], fp32."""
+    logprobs = (model.head(hidden).float() / temperature).log_softmax(-1)  # (N, V)
+    picked = logprobs.gather(1, targets[:, None]).squeeze(1)
+    with torch.no_grad():
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return picked, entropy
+
+
 def response_logprobs(model: Transformer, prompts: list[list[int]], responses: list[list[int]], temperature: float = 1.0):
     """Log-probabilities of given responses, the trainer's side of what the sampler drew.
 
     prompts, responses: B lists of ids. Returns (logprobs [B, T] with gradient, entropy [B, T] without), T the longest
-    response, both fp32 and 0 beyond a row's length. The head runs on response positions alone.
+    response, both fp32 and 0 beyond a row's length. The head runs on response positions alone, on so many at a time that
+    no [positions, V] tensor exceeds LOGITS_BYTES; if that takes several chunks, backward computes each anew.
     """
     starts, lengths = ([len(row) for row in rows] for rows in (prompts, responses))
     assert min(starts) and min(lengths), "an empty prompt or response has no log-probability"
@@ -226,10 +276,13 @@ def response_logprobs(model: Transformer, prompts: list[list[int]], responses: l
     row, t = (torch.arange(T) < torch.tensor(lengths)[:, None]).nonzero(as_tuple=True)  # masks come from lengths
     at = torch.tensor(starts)[row] - 1 + t  # response id t is predicted by the position before it
     row, t, at = row.to(device), t.to(device), at.to(device)
-    logits = model.head(model.hidden(ids)[row, at]).float() / temperature  # (N, V)
-    logprobs = logits.log_softmax(-1)
-    with torch.no_grad():
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-    picked = logprobs.gather(1, targets[row, t][:, None]).squeeze(1)
+    hidden, targets = model.hidden(ids)[row, at], targets[row, t]  # (N, C), (N,)
+    size = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
+    if len(hidden) <= size:
+        picked, entropy = token_logprobs(model, hidden, targets, temperature)
+    else:
+        chunks = [recompute_in_backward(token_logprobs, model, *chunk, temperature, use_reentrant=False)
+                  for chunk in zip(hidden.split(size), targets.split(size))]
+        picked, entropy = map(torch.cat, zip(*chunks))
     empty = torch.zeros(len(prompts), T, device=device)
     return empty.index_put((row, t), picked), empty.index_put((row, t), entropy)

@@ -1,20 +1,13 @@
 """Rule rewards: what the text of a response earns, and why.
 
-A response is what follows the prompt, without special tokens. Most templates end in `<think>`, so it may or may not
-begin with one of its own. The format: optional `<think>`, thinking that is not blank, the only `</think>`, white space,
-the only `<answer>...</answer>` with something in it, white space, the end; none of the four tags anywhere else.
+Accuracy asks for the same under every reward: the answer that extract.py reads, whatever the format around it.
 
-Accuracy asks for less, and for the same under every reward: the only `</think>`, and after it exactly one answer block,
-whatever stands around the block. An answer inside the thinking is no answer (a `<think>` that nothing closes makes all
-that follows it thinking); two blocks are hedging and no answer either. Where no answer tag follows the thinking, the
-last balanced `\\boxed{...}` is the answer, and also where the one block holds boxes: of several boxes the last counts.
-A reward does not see the template, so a box counts after a template that asked for tags, too.
-
-Rewards and the sources of their numbers: `r1` (R1-Zero, arXiv 2501.12948, section 2.2.2), `dr_grpo` (2503.20783),
-`tinyzero` (Jiayi-Pan/TinyZero), `simplerl` (hkust-nlp/simpleRL-reason, v0), `logic_rl` (2502.14768).
+Rewards and the sources of their numbers: `r1` (R1-Zero, arXiv 2501.12948, section 2.2.2), `r1_language` (R1, the same
+paper, 2.3.2), `dr_grpo` (2503.20783; on boxes also SimpleRL-Zoo's 1 or 0, 2503.18892), `tinyzero`
+(Jiayi-Pan/TinyZero), `simplerl` (hkust-nlp/simpleRL-reason, v0), `logic_rl` (2502.14768).
 
 Nothing here evaluates text, and the cost is linear in its length: tags are counted, answers have a longest length.
-Left out on purpose: symbolic algebra, units, partial credit, anything a model has to judge.
+Maths is compared by value in grader.py. Left out on purpose: partial credit, anything a model has to judge.
 """
 import re
 from collections import Counter
@@ -23,19 +16,22 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from config import Refusal
+from extract import Reading, read_response
+from grader import grade_answer
 from tasks import Problem
 
-LONGEST = {"countdown": 200, "kk": 1000, "arithmetic": 50, "data": 1000}  # characters of an answer, white space joined
-LONGEST_BOX = 2000  # characters inside \boxed{}: what is longer counts as not closed
-MOST_BOXES = 100  # boxes that are tried, from the last: a bound on the work that unclosed ones can make
+LONGEST = {"countdown": 200, "kk": 1000, "arithmetic": 50, "data": 1000, "math": 2000}  # characters of an answer
 LONGEST_NUMBER = 9  # digits of a number in a Countdown expression
 DEEPEST = 20  # brackets within brackets in a Countdown expression
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-BRACES = re.compile(r"\\[{}]|[{}]")  # \{ and \} are text to LaTeX: matched first, so that they are not counted
 TOKENS = re.compile(r"[0-9]+|\S")  # [0-9], not \d or str.isdigit: those accept Arabic-Indic digits and superscripts
 SIGNS = str.maketrans("×÷−", "*/-")
 CLAIM = re.compile(r"(?:\([0-9]{1,2}\) ?)?([a-z]+) is a (knight|knave)\b[.,;]? ?(?:and )?", re.ASCII | re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?(?=[.0-9])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.[0-9]+)?")  # 12  -3  .5  1,250.75
+LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"
+IDEOGRAPHS = r"\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # kana, too
+NOT_OTHER = rf"\W\d_{LATIN}{IDEOGRAPHS}\u2100-\u214f\U0001d400-\U0001d7ff"  # the last two: letters of mathematics
+WORD = re.compile(rf"\\[A-Za-z]+|(?P<latin>[{LATIN}]{{2,}})|(?P<other>[{IDEOGRAPHS}]|"  # a LaTeX command has no group
+                  rf"(?![\u0370-\u03ff]{{2}}\b)[^{NOT_OTHER}]{{2,}})")
 FRACTION = re.compile(r"[-+]?[0-9]+/0*[1-9][0-9]*")  # a denominator of zero is no number
 
 
@@ -45,83 +41,6 @@ class Reward:
     accuracy: float  # 1.0 if the answer is right, else 0.0: the same under every reward
     format: float  # the format's part of the total, as the system counts it
     why: str  # one short phrase for people
-
-
-# ---------------------------------------------------------------- reading a response
-
-@dataclass(frozen=True)
-class Reading:
-    thinking: str  # what stands before </think>, without a leading <think>; everything if there is no </think>
-    answer: str | None  # the one answer as written, never blank; None if there is none
-    tagged: bool  # whether the answer stood in tags (else in a box)
-    fault: str  # "" if the format holds, else what breaks it; without an answer, why there is none
-
-
-def last_boxed(text: str) -> str | None:
-    """The content of the last balanced `\\boxed{...}` of at most LONGEST_BOX characters.
-
-    Goes from the last box to the first. No scan passes the start of a box that was not closed, because whatever
-    contains an open box is open itself; so a box that can close has a `}` before that start.
-    """
-    end = len(text)
-    for _ in range(MOST_BOXES):
-        end = text.rfind("}", 0, end) + 1
-        start = text.rfind("\\boxed{", 0, end)
-        if start < 0:
-            return None
-        inside, depth = start + len("\\boxed{"), 1
-        for brace in BRACES.finditer(text, inside, min(end, inside + LONGEST_BOX + 1)):
-            if brace[0] == "{":
-                depth += 1
-            elif brace[0] == "}":
-                depth -= 1
-                if depth == 0:
-                    return text[inside:brace.start()]
-        end = start
-    return None
-
-
-def read_response(response: str) -> Reading:
-    """Split a response into thinking and answer and say what breaks the format (rules: top of the file)."""
-    before, closed, after = response.partition("</think>")
-    thinking = before.strip().removeprefix("<think>")
-    if "</think>" in after:
-        return Reading(thinking, None, False, "two </think>")
-    shown = (after if closed else response).partition("<think>")[0]  # thinking that starts again is not shown
-    if "<answer>" not in shown and "</answer>" not in shown:
-        boxed = last_boxed(shown)
-        fault = "no answer" if boxed is None else "no answer tags" if boxed.strip() else "the answer is empty"
-        return Reading(thinking, (boxed or "").strip() or None, False, fault)
-    gap, _, block = shown.partition("<answer>")
-    inside, ended, _ = block.partition("</answer>")
-    if not closed:
-        return Reading(thinking, None, True, "no </think> before the answer")
-    if "<answer>" in block:
-        return Reading(thinking, None, True, "two answers")
-    if not ended or shown.count("</answer>") > 1:
-        return Reading(thinking, None, True, "the answer tags do not match")
-    boxed = last_boxed(inside)
-    answer = (inside if boxed is None else boxed).strip()
-    if not answer:
-        return Reading(thinking, None, True, "the answer is empty")
-    return Reading(thinking, answer, True, format_fault(thinking, gap, after.partition("</answer>")[2]))
-
-
-def format_fault(thinking: str, gap: str, rest: str) -> str:
-    """What is wrong around an answer block: `gap` stands before it, after `</think>`; `rest` after it."""
-    if not thinking.strip():
-        return "no thinking"
-    if any(tag in thinking for tag in TAGS):
-        return "a tag inside the thinking"
-    if gap.strip():
-        return "text before the answer"
-    return "text after the answer" if rest.strip() else ""
-
-
-def extract_answer(response: str) -> str | None:
-    """The one answer of a response with runs of white space made single spaces, or None: what majority votes count."""
-    answer = read_response(response).answer
-    return None if answer is None else " ".join(answer.split())
 
 
 # ---------------------------------------------------------------- checking an answer
@@ -244,7 +163,14 @@ def check_data(answer: str, problem: Problem) -> tuple[bool, bool, str]:
     return False, value is not None, "not equal" if value is not None else "neither a number nor the same text"
 
 
-CHECKS = {"countdown": check_countdown, "kk": check_kk, "arithmetic": check_arithmetic, "data": check_data}
+def check_math(answer: str, problem: Problem) -> tuple[bool, bool, str]:
+    """Right: the file's answer in value, however it is written (grader.py), within its tolerance if it states one."""
+    right = grade_answer(answer, problem.answer, problem.facts.get("tolerance", 0.0))
+    return right, bool(answer), "right" if right else "not equal"
+
+
+CHECKS = {"countdown": check_countdown, "kk": check_kk, "arithmetic": check_arithmetic, "data": check_data,
+          "math": check_math}
 
 
 def check(answer: str, problem: Problem) -> tuple[bool, bool, str]:
@@ -264,6 +190,27 @@ def r1(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
     """Accuracy + format, 1 or 0 each: the paper names both and gives no weights, so they weigh the same here."""
     format = float(not reading.fault)
     return right + format, format
+
+
+def language_share(text: str) -> float:
+    """Share of the words of a text that are in Latin letters; 0 without words, so that silence earns nothing.
+
+    A word is two letters of one script or more (three in Greek, where two are a product), or one ideograph or kana, for
+    these are written without spaces. Single letters, digits, signs, mathematical letters and LaTeX commands are none.
+    """
+    latin = other = 0
+    for word in WORD.finditer(text):
+        if word.lastgroup == "latin":
+            latin += 1
+        elif word.lastgroup == "other":
+            other += 1
+    return latin / (latin + other) if latin + other else 0.0
+
+
+def r1_language(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
+    """Accuracy + the share of the thinking's words that are in the target language, here English by its letters."""
+    share = language_share(reading.thinking)
+    return right + share, share
 
 
 def dr_grpo(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
@@ -298,18 +245,18 @@ def logic_rl(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]
     return 1.0 + (2.0 if right else -1.5 if parsed else -2.0), 1.0
 
 
-REWARDS: dict[str, Callable] = {"r1": r1, "dr_grpo": dr_grpo, "tinyzero": tinyzero, "simplerl": simplerl,
-                                "logic_rl": logic_rl}
+REWARDS: dict[str, Callable] = {"r1": r1, "r1_language": r1_language, "dr_grpo": dr_grpo, "tinyzero": tinyzero,
+                                "simplerl": simplerl, "logic_rl": logic_rl}
 
 
-def score(name: str, response: str, problem: Problem, finished: bool = True) -> Reward:
-    """What `response` earns under the reward `name`; Refusal if there is no such reward.
+def score(name: str, response: str, problem: Problem, finished: bool = True, style: str = "auto") -> Reward:
+    """What `response` earns under the reward `name`, its answer read in `style` (extract.py); Refusal if unknown.
 
     A response that hit the length limit (`finished` False) is not accurate, and no part of its reward is above 0.
     """
     if name not in REWARDS:
         raise Refusal(f"unknown reward {name!r}: choose {', '.join(REWARDS)}")
-    reading = read_response(response)
+    reading = read_response(response, style)
     if reading.answer is None:
         right, parsed, why = False, False, reading.fault
     else:

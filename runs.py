@@ -19,12 +19,13 @@ from pathlib import Path
 
 import torch
 
+import benchmarks
 import checkpoint
+import jsonl
 import model as lm
 import sample
 import tasks
 from config import Refusal, check_values
-from eval import held_out
 from files import new_folder, write_file
 from optim import MasterAdamW, pick_device
 
@@ -39,6 +40,7 @@ class Run:
     optimizer: MasterAdamW
     problems: object  # a task's name, or the training side of --data
     held_out: list
+    suite: dict[str, list]  # benchmarks to evaluate on as well
     reference: lm.Transformer | None
     step: int = 0  # steps done
     seconds: float = 0.0  # spent in steps and evaluations, earlier sittings included
@@ -106,14 +108,36 @@ def cut_log(path: Path, step: int) -> list[dict]:
     return kept
 
 
+def problems_of(c) -> tuple:
+    """(what to train on: a task's name or a list, held-out problems, {benchmark: problems})."""
+    suite = benchmarks.load(c.eval_suite, c.data_dir) if c.eval_suite else {}
+    suite = {name: problems[:c.eval_suite_problems or None] for name, problems in suite.items()}
+    if not c.data:
+        return c.task, tasks.draw(c.task, "held-out", 0, c.eval_problems), suite
+    sides = tasks.read_jsonl(c.data, c.question_field, c.answer_field, "math" if c.task == "math" else "data",
+                             jsonl.levels_of(c.levels))
+    return sides["train"], sides["held-out"][:c.eval_problems or None], suite
+
+
+def fitting(problems: list, c, model, tokenizer) -> list:
+    """The problems that fit the context with their response: of a file the others are passed over aloud.
+
+    Refusal if none does, or if one of a generated task does not.
+    """
+    prompts = [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer) for p in problems]
+    sample.check_prompts(model, [min(prompts, key=len)] if c.data else prompts, c.max_new_tokens)
+    room = model.config.max_position_embeddings - c.max_new_tokens
+    fit = [problem for problem, prompt in zip(problems, prompts) if len(prompt) <= room]
+    if len(fit) < len(problems):
+        print(f"{c.data}: passed over, too long with {c.max_new_tokens} new tokens for the model's context: "
+              f"{len(problems) - len(fit)} of {len(problems)} training problems", file=sys.stderr)
+    return fit
+
+
 def open_run(c) -> Run:
     """Load everything, and make the run's folder or take up the one to resume."""
     device, dtype = pick_device(c.device)
-    if c.data:
-        sides = tasks.read_jsonl(c.data, c.question_field, c.answer_field)
-        problems, test = sides["train"], held_out(c.task, c.eval_problems, c.data, c.question_field, c.answer_field)
-    else:
-        problems, test = c.task, held_out(c.task, c.eval_problems)
+    problems, test, suite = problems_of(c)
     if c.resume:
         folder = Path(c.resume)
     else:
@@ -127,9 +151,9 @@ def open_run(c) -> Run:
     model, tokenizer = checkpoint.load(str(saved[-1]) if saved else c.model, device, torch.float32)
     optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay)
     reference = checkpoint.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
-    sample.check_prompts(model, [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer)
-                                 for p in test + (problems if c.data else [])], c.max_new_tokens)
-    this = Run(c, folder, model, tokenizer, optimizer, problems, test, reference)
+    fit = fitting(problems if c.data else test, c, model, tokenizer)
+    problems = fit if c.data else problems
+    this = Run(c, folder, model, tokenizer, optimizer, problems, test, suite, reference)
     folder.mkdir(parents=True, exist_ok=True)
     if saved:
         try:
@@ -144,8 +168,9 @@ def open_run(c) -> Run:
         lines = cut_log(folder / "metrics.jsonl", this.step if saved else -1)
         cut_log(folder / "rollouts.jsonl", this.step if saved else -1)
         this.seconds = sum(line["seconds"] for line in lines)
-        write_file(folder / "config.json", json.dumps({**asdict(replace(c, resume=None, out=str(folder))),
-                                                       "versions": versions()}, indent=2) + "\n")
+        found = {name: str(Path(getattr(c, name)).resolve()) for name in ("data", "data_dir") if getattr(c, name)}
+        write_file(folder / "config.json", json.dumps({**asdict(replace(c, resume=None, out=str(folder), **found)),
+                                                       "versions": versions()}, indent=2) + "\n")  # from any folder
     except BaseException:
         this.lock.close()
         raise

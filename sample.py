@@ -11,6 +11,7 @@ neighbours and the number of slots change nothing.
 
 Left out on purpose: beam search, repetition penalties, speculative decoding, paged memory.
 """
+import functools
 import itertools
 from collections import deque
 from dataclasses import dataclass, field
@@ -80,14 +81,26 @@ def draw(logits, uniform, s: Sampling):
     if s.temperature == 0:
         best = logits.max(dim=1)
         return best.indices, best.values - logits.logsumexp(1)
-    logits = keep_likely(logits / s.temperature, s)
-    logprobs = logits.log_softmax(1)
+    logprobs = keep_likely(logits / s.temperature, s).log_softmax(1)
+    del logits  # with a real vocabulary each [B, V] is 156 MB
     # A GPU sums in parallel: in fp32 its edges need not rise, and an id of probability 0 could be drawn.
-    edges = logprobs.exp().cumsum(1, dtype=torch.float64 if logits.is_cuda else torch.float32)
+    edges = logprobs.exp().cumsum(1, dtype=torch.float64 if logprobs.is_cuda else torch.float32)
     # right=True: the first id whose edge lies beyond the number, which skips ids of probability 0; scaling by the last
     # edge keeps rounding from pointing past the end.
-    ids = torch.searchsorted(edges, uniform[:, None] * edges[:, -1:], right=True).clamp_max(logits.shape[1] - 1)
+    ids = torch.searchsorted(edges, uniform[:, None] * edges[:, -1:], right=True).clamp_max(logprobs.shape[1] - 1)
     return ids.squeeze(1), logprobs.gather(1, ids).squeeze(1)
+
+
+@functools.lru_cache(maxsize=8)
+def completing(tokenizer, strings: tuple[str, ...], ids: int) -> torch.Tensor:
+    """Which of the first `ids` ids have a text that could complete one of `strings`: [ids], bool.
+
+    Remembered: it decodes the whole vocabulary, 151,665 texts with Qwen's.
+    """
+    def could(text):  # it contains a string, or starts with an ending of one ("\ufffd": part of a character)
+        return "\ufffd" in text or any(string in text or any(text.startswith(string[j:]) for j in range(1, len(string)))
+                                       for string in strings)
+    return torch.tensor([could(text) for text in tokenizer.batch_decode([[i] for i in range(ids)])])
 
 
 class StopTest:
@@ -97,13 +110,10 @@ class StopTest:
         self.strings, self.tokenizer = strings, tokenizer
         self.ids = torch.tensor(model.stop_ids, device=model.device)
         V = model.config.vocab_size
-        suspect = torch.zeros(V, dtype=torch.bool)
+        self.suspect = None
         if strings:
-            for i, text in enumerate(tokenizer.batch_decode([[i] for i in range(min(V, len(tokenizer)))])):
-                # It completes `string` if it contains it, or starts with an ending of it ("\ufffd": part of a character).
-                suspect[i] = "\ufffd" in text or any(string in text or any(text.startswith(string[j:]) for j in
-                                                     range(1, len(string))) for string in strings)
-        self.suspect = suspect.to(model.device) if strings else None
+            suspect = completing(tokenizer, strings, min(V, len(tokenizer)))
+            self.suspect = torch.nn.functional.pad(suspect, (0, V - len(suspect))).to(model.device)
         self.tail = max((len(s.encode()) for s in strings), default=0) + 8  # tokens to look back over: each has a byte
 
     def ended(self, ids, responses) -> list[int]:
@@ -212,11 +222,13 @@ class Slots:
 
 @torch.no_grad()
 def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sampling(), n: int = 1, seed: int = 0,
-             slots: int = 256, prefill_tokens: int = 16384, on_token=None, progress: str | None = None) -> list[Rollout]:
+             slots: int = 256, prefill_tokens: int = 16384, on_token=None, on_done=None,
+             progress: str | None = None) -> list[Rollout]:
     """`n` rollouts of each prompt (lists of ids), as a flat list in which a prompt's group stands together.
 
-    slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id. A pure function of its
-    arguments on one machine; the draws do not depend on `slots`.
+    slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id, on_done(rollout index,
+    rollout) when a rollout is complete. A pure function of its arguments on one machine; the draws do not depend on
+    `slots`.
     """
     rollouts = [Rollout(prompt) for prompt in prompts for _ in range(n)]
     s, stop = Slots(model, prompts, n, slots, sampling, prefill_tokens), StopTest(model, tokenizer, sampling.stop_strings)
@@ -237,8 +249,11 @@ def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sa
                 rollouts[owner[slot]].finished = True
             full = (s.count[:s.live] >= sampling.max_new_tokens).nonzero()[:, 0].tolist()
             if done := sorted({*ended, *full}):
+                complete = owner[done].tolist()  # before others move into their slots
                 s.leave(done, rollouts)
                 bar.update(len(done))
+                for i in complete if on_done else ():
+                    on_done(i, rollouts[i])
     return rollouts
 
 
@@ -252,7 +267,7 @@ def text_of(tokenizer, rollout: Rollout) -> str:
 @dataclass(frozen=True)
 class SampleConfig:
     text: tuple = setting((), "the question", positional=True)
-    model: str = setting("base", "model folder")
+    model: str = setting("base", "model folder or hub id")
     template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
     n: int = setting(1, "responses")
     max_new_tokens: int = setting(256, "longest response, tokens")

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 import checkpoint
+import jsonl
 import model as lm
 import tasks
 import traces
@@ -113,12 +114,12 @@ def generated_pairs(rng: random.Random, n: int) -> list[tuple[str, str]]:
 def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[str, str]]:
     """(prompt, response) texts from a JSONL file; Refusal names the line."""
     pairs = []
-    for number, row in tasks.json_lines(path):
+    for where, row in jsonl.rows(path):
         for name in (prompt_field, response_field):
             if not isinstance(row.get(name), str):
-                raise Refusal(f"{path}, line {number}: no text in field {name!r} (fields: {', '.join(row) or 'none'})")
+                raise Refusal(f"{where}: no text in field {name!r} (fields: {', '.join(row) or 'none'})")
         if not row[prompt_field]:
-            raise Refusal(f"{path}, line {number}: field {prompt_field!r} is empty")
+            raise Refusal(f"{where}: field {prompt_field!r} is empty")
         pairs.append((row[prompt_field], row[response_field]))
     if not pairs:
         raise Refusal(f"{path}: no pairs in it")

@@ -6,13 +6,13 @@ whatever the seed. The generators draw until they hit the split that was asked f
 
 Left out on purpose: curricula, weights between tasks, anything a model has to judge.
 """
-import functools
 import hashlib
 import itertools
-import json
 import random
+import sys
 from dataclasses import dataclass, field
 
+import jsonl
 from config import Refusal
 
 SPLITS = ("train", "held-out")
@@ -22,7 +22,7 @@ LARGEST = 100  # generated problems stay within 0..100: the embedded base has on
 
 @dataclass(frozen=True)
 class Problem:
-    task: str  # countdown | kk | arithmetic | data: which checker in reward.py reads the answer
+    task: str  # countdown | kk | arithmetic | data | math: which checker in reward.py reads the answer
     question: str  # what a template wraps
     answer: str  # one right answer, written as it would stand between the answer tags
     key: str  # identity: equal keys are the same problem
@@ -179,15 +179,24 @@ GENERATORS = {"countdown": (countdown, 2, 6), "kk": (knights_and_knaves, 2, 8), 
 
 
 def generator(task: str):
-    """The function of a random.Random that draws problems of `name` or `name:size`; Refusal names what is wrong."""
+    """The function of a random.Random that draws problems of `name`, `name:size` or `name:from-to`.
+
+    A range draws a size for each problem, all as often. Refusal names what is wrong.
+    """
     name, _, size = task.partition(":")
-    if name not in GENERATORS or (size and not size.isdecimal()):
+    sizes = size.split("-") if size else []
+    if name == "math":
+        raise Refusal("task 'math' has no generator: give it problems with --data (a JSONL file)")
+    if name not in GENERATORS or len(sizes) > 2 or not all(part.isdecimal() for part in sizes):
         raise Refusal(f"unknown task {task!r}: choose {', '.join(GENERATORS)}, with a size if you like "
-                      "(countdown:4, kk:5)")
+                      "(countdown:4, kk:3-7), or math with --data")
     function, low, high = GENERATORS[name]
-    if size and not low <= int(size) <= high:
+    if not sizes:
+        return function
+    first, last = int(sizes[0]), int(sizes[-1])
+    if not low <= first <= last <= high:
         raise Refusal(f"task {task!r}: the size of {name} goes from {low} to {high}")
-    return functools.partial(function, size=int(size)) if size else function
+    return lambda rng: function(rng, first if first == last else rng.randint(first, last))
 
 
 def draw(task: str, split: str, seed: str | int, n: int) -> list[Problem]:
@@ -207,34 +216,43 @@ def draw(task: str, split: str, seed: str | int, n: int) -> list[Problem]:
     return list(found.values())
 
 
-def json_lines(path: str):
-    """(line number, object) of each line of a JSONL file; Refusal names a line that is not a JSON object."""
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line.decode("utf-8")) if line.strip() else None
-                str(row).encode("utf-8")  # an escaped half of a surrogate pair is JSON, but no text
-            except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, brackets without end
-                raise Refusal(f"{path}, line {number}: not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise Refusal(f"{path}, line {number}: {'empty' if row is None else 'not a JSON object'}")
-            yield number, row
+def read_rows(path: str, question_field: str = "", answer_field: str = "", task: str = "math",
+              levels: tuple[int, ...] = ()) -> list[Problem]:
+    """The problems of a JSONL file or JSON array in file order, of these levels if any are given.
 
-
-def read_jsonl(path: str, question_field: str = "question", answer_field: str = "answer") -> dict[str, list[Problem]]:
-    """Problems from a JSONL file, as {"train": [...], "held-out": [...]}; a line's question decides its side.
-
-    A worked answer in GSM8K's form counts from its `####`. Refusal names the line and what is wrong with it.
+    Fields that are not named are found (jsonl.py). Maths rows with an empty or null answer are passed over aloud, in any
+    other task they are refused. Refusal names the line and what is wrong with it, or says that there are no levels.
     """
+    problems, without, known = [], [], set()
+    for where, row in jsonl.rows(path):
+        question, answer = jsonl.question_of(row, question_field, where), jsonl.answer_of(row, answer_field, where)
+        answer = jsonl.without_dollars(answer) if task == "math" else answer
+        if not answer and task != "math":
+            raise jsonl.no_text(where, (answer_field,) if answer_field else jsonl.ANSWERS, row)
+        facts = jsonl.facts_of(row)
+        known.add(facts.get("level"))
+        if not answer:
+            without.append(where.removeprefix(f"{path}, "))
+        elif not levels or facts.get("level") in levels:
+            key = "data " + " ".join(question.lower().split())  # spacing and case do not make a new problem
+            problems.append(Problem(task, question, answer, key, facts))
+    if levels and known <= {None}:
+        raise Refusal(f"{path}: its rows have no level or difficulty: leave out --levels")
+    if levels and not problems:
+        have = ", ".join(f"{level:g}" for level in sorted(known - {None}))
+        raise Refusal(f"{path}: no problem of level {', '.join(map(str, levels))} (have: {have})")
+    if without:
+        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        print(f"{path}: passed over, without an answer: {', '.join(without[:5])}{more}", file=sys.stderr)
+    return problems
+
+
+def read_jsonl(path: str, question_field: str = "", answer_field: str = "", task: str = "data",
+               levels: tuple[int, ...] = ()) -> dict[str, list[Problem]]:
+    """The different problems of a file as {"train": [...], "held-out": [...]}; a question decides its side."""
     sides = {split: {} for split in SPLITS}
-    for number, row in json_lines(path):
-        for name in (question_field, answer_field):
-            if not isinstance(row.get(name), (str, int, float)) or not str(row[name]).split("####")[-1].strip():
-                have = ", ".join(row) or "none"
-                raise Refusal(f"{path}, line {number}: no text in field {name!r} (fields: {have})")
-        question, answer = str(row[question_field]).strip(), str(row[answer_field]).split("####")[-1].strip()
-        key = "data " + " ".join(question.lower().split())  # spacing and case do not make a new problem
-        sides[split_of(key)][key] = Problem("data", question, answer, key)
+    for problem in read_rows(path, question_field, answer_field, task, levels):
+        sides[split_of(problem.key)][problem.key] = problem
     for split, found in sides.items():
         if not found:
             raise Refusal(f"{path}: no problem falls on the {split} side (one in ten is held out): too few lines")
@@ -260,10 +278,12 @@ def batch(source: str | list[Problem], seed: int, step: int, n: int) -> list[Pro
 # ---------------------------------------------------------------- prompt templates
 
 # Wording of the published templates: Dr. GRPO (arXiv 2503.20783), R1-Zero (2501.12948, table 1), TinyZero, Logic-RL
-# (2502.14768; the missing space after "it." is theirs). `short` is what the embedded base was trained with.
+# (2502.14768; the missing space after "it." is theirs), SimpleRL-Zoo for weak bases (`simple`,
+# 2503.18892). `short` is what the embedded base was trained with.
 TEMPLATES = {
     "short": "{question}\n<think>",
     "none": "{question}",
+    "simple": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
     "r1": "A conversation between User and Assistant. The User asks a question, and the Assistant solves it. The "
           "Assistant first thinks about the reasoning process in the mind and then provides the User with the answer. "
           "The reasoning process is enclosed within <think> </think> and answer is enclosed within <answer> </answer> "
@@ -292,8 +312,10 @@ TEMPLATES = {
                 "User:{question}\nAssistant: <think>",
     "chat": None,  # the tokenizer's own
 }
+# Kept in the output; elsewhere the stop token alone ends a response. A base that reads `Question: … Answer:` goes on with
+# a question of its own, whose answer would then be the last of the response: `simple` stops there.
 STOP_STRINGS = {"r1": ("</answer>",), "r1-paper": ("</answer>",), "tinyzero": ("</answer>",),
-                "logic-rl": ("</answer>",)}  # kept in the output; elsewhere the stop token alone ends a response
+                "logic-rl": ("</answer>",), "simple": ("Question:",)}
 
 
 def prompt(problem: Problem, template: str, tokenizer) -> str:
@@ -313,5 +335,6 @@ def prompt(problem: Problem, template: str, tokenizer) -> str:
 
 
 def encode(text: str, template: str, tokenizer) -> list[int]:
-    """Prompt ids. A chat template has written its own special tokens already, so none are added twice."""
-    return tokenizer(text, add_special_tokens=template != "chat")["input_ids"]
+    """Prompt ids. Special tokens that a text starts with already, as a chat template writes them, are not added twice."""
+    written = template == "chat" or (tokenizer.bos_token and text.startswith(tokenizer.bos_token))
+    return tokenizer(text, add_special_tokens=not written)["input_ids"]

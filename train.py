@@ -16,12 +16,16 @@ import random
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from tqdm import tqdm
 
+import benchmarks
+import extract
 import grpo
+import jsonl
 import model as lm
 import plot
 import reward
@@ -38,12 +42,14 @@ from runs import Run, append_line, open_run, resumed, save, summary
 class TrainConfig:
     out: str | None = setting(None, "run folder; by default a new one under runs/")
     model: str = setting("base", "model folder to start from")
-    task: str = setting("countdown", "countdown, kk or arithmetic, with a size if you like (countdown:4)")
-    data: str | None = setting(None, "JSONL file of problems, instead of --task")
-    question_field: str = setting("question", "field of --data that holds the question")
-    answer_field: str = setting("answer", "field of --data that holds the answer")
+    task: str = setting("countdown", "countdown, kk or arithmetic, with a size if you like (countdown:4, kk:3-7), or math")
+    data: str | None = setting(None, "JSONL file of problems; with --task math answers count by value, else as they stand")
+    question_field: str = setting("", "field of --data that holds the question; by default it is found")
+    answer_field: str = setting("", "field of --data that holds the answer; by default it is found")
+    levels: str = setting("", "levels of --data that are taken, as 3,4,5 or 3-5; by default all")
     template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
     reward: str = setting("dr_grpo", "rule reward", choices=tuple(reward.REWARDS))
+    answer_style: str = setting("auto", "where in a response the answer stands", choices=extract.STYLES)
     loss: str = setting("dr_grpo", "loss", choices=tuple(grpo.LOSSES))
     std: str = setting("auto", "divide advantages by the group's standard deviation", choices=("auto", "on", "off"))
     normaliser: str = setting("auto", "what a row's summed loss is divided by", choices=("auto", *grpo.NORMALISERS))
@@ -66,6 +72,9 @@ class TrainConfig:
     token_budget: int = setting(0, "tokens per micro-batch, padding included; 0: 2048 on a CPU, 8192 on a GPU")
     eval_every: int = setting(20, "steps between evaluations on held-out problems")
     eval_problems: int = setting(512, "held-out problems, one response each; 0 takes all of --data")
+    eval_suite: str = setting("", "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...")
+    eval_suite_problems: int = setting(0, "of each benchmark, the first ones; 0 takes all")
+    data_dir: str | None = setting(None, "folder of the benchmarks' files; by default they are fetched once")
     save_every: int = setting(20, "steps between checkpoints")
     seed: int = setting(0, "seed of problems and draws")
     device: str = setting("auto", "auto, cpu or cuda")
@@ -74,7 +83,8 @@ class TrainConfig:
 
     def __post_init__(self):
         for name, low in dict(steps=1, prompts_per_step=1, group_size=2, updates_per_step=1, max_new_tokens=1,
-                              eval_every=1, save_every=1, token_budget=0, warmup=0, eval_problems=0).items():
+                              eval_every=1, save_every=1, token_budget=0, warmup=0, eval_problems=0,
+                              eval_suite_problems=0).items():
             if getattr(self, name) < low:
                 why = ": a group of one has no advantage" if name == "group_size" else ""
                 raise Refusal(f"--{name.replace('_', '-')} must be at least {low}{why}")
@@ -88,7 +98,13 @@ class TrainConfig:
             raise Refusal("--temperature and --clip-norm must be above 0")
         if self.eval_problems == 0 and self.data is None:
             raise Refusal("--eval-problems must be at least 1 without --data")
+        if self.levels and self.data is None:
+            raise Refusal("--levels chooses rows of --data")
+        jsonl.levels_of(self.levels)
+        if self.eval_suite:
+            benchmarks.names_of(self.eval_suite)
         for flag, value, known in (("reward", self.reward, reward.REWARDS), ("template", self.template, tasks.TEMPLATES),
+                                   ("answer-style", self.answer_style, extract.STYLES),
                                    ("kl-kind", self.kl_kind, ("k1", "k2", "k3"))):
             if value not in known:  # the command line checks its choices itself; recipes arrive here
                 raise Refusal(f"--{flag} {value}: choose {', '.join(known)}")
@@ -137,20 +153,36 @@ def mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def sample_and_grade(this: Run, problems: list) -> tuple[list, list[tuple], float]:
+    """Rollouts, of each (text, reward, seconds of grading), and the moment at which the sampler was done.
+
+    A rollout is graded as soon as it is complete, in a thread beside the sampler: a verdict depends on nothing else.
+    """
+    c = this.c
+    prompts = [tasks.encode(tasks.prompt(p, c.template, this.tokenizer), c.template, this.tokenizer) for p in problems]
+
+    def grade(i: int, rollout) -> tuple:
+        began, text = time.thread_time(), sample.text_of(this.tokenizer, rollout)
+        got = reward.score(c.reward, text, problems[i // c.group_size], rollout.finished, c.answer_style)
+        return text, got, time.thread_time() - began
+
+    with ThreadPoolExecutor(1) as pool:
+        jobs = {}
+        rollouts = sample.generate(this.model, this.tokenizer, prompts, this.sampling(), c.group_size, this.seed("draws"),
+                                   on_done=lambda i, rollout: jobs.update({i: pool.submit(grade, i, rollout)}))
+        sampled = time.time()
+        return rollouts, [jobs[i].result() for i in range(len(rollouts))], sampled
+
+
 def one_step(this: Run) -> tuple[dict, list[dict]]:
     """Sample, reward, advantage, update; returns the step's line of metrics and its first two groups in full."""
     c, clock = this.c, [time.time()]
     problems = tasks.batch(this.problems, c.seed, this.step, c.prompts_per_step)
-    prompts = [tasks.encode(tasks.prompt(p, c.template, this.tokenizer), c.template, this.tokenizer) for p in problems]
-    rollouts = sample.generate(this.model, this.tokenizer, prompts, this.sampling(), c.group_size, this.seed("draws"))
-    clock.append(time.time())
-
-    texts = [sample.text_of(this.tokenizer, r) for r in rollouts]
-    rewards = [reward.score(c.reward, text, problems[i // c.group_size], rollouts[i].finished)
-               for i, text in enumerate(texts)]
+    rollouts, graded, sampled = sample_and_grade(this, problems)
+    texts, rewards, _ = zip(*graded)
     table = torch.tensor([r.total for r in rewards]).view(len(problems), c.group_size)  # (P, G)
     advantage = grpo.advantages(table, grpo.choose(c.loss, c.std, c.normaliser).divide_by_std).flatten()
-    clock.append(time.time())
+    clock += [sampled, time.time()]
 
     order = list(range(len(rollouts)))
     random.Random(this.seed("order")).shuffle(order)  # which rollouts share an optimizer step, if there are several
@@ -177,6 +209,9 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
             "clip_share": sum(s["clipped"] for s in all_stats) / trained if trained else None,
             "kl": sum(s["kl"] for s in all_stats) / trained if trained and c.kl_coef else None,
             **{f"seconds_{name}": b - a for name, a, b in zip(("sample", "reward", "update"), clock, clock[1:])},
+            # seconds_reward is what the step waited for grading after sampling; the share counts all processor time of
+            # grading, most of it beside the sampler: the most that grading can cost
+            "grading_share": sum(seconds for *_, seconds in graded) / (clock[-1] - clock[0]),
             "tokens_per_second": sum(lengths) / (clock[-1] - clock[0])}
     groups = [{"step": this.step + 1, "question": problems[g].question, "answer": problems[g].answer, "responses": [
         {"text": texts[i], "tokens": lengths[i], "finished": rollouts[i].finished, **asdict(rewards[i]),
@@ -186,12 +221,17 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
 
 
 def held_out_figures(this: Run) -> dict:
-    """The evaluation's figures, named for the metrics file."""
-    found, _ = evaluate(this.model, this.tokenizer, this.held_out, this.c.template, this.c.reward, 1, this.sampling(),
-                        this.c.seed, progress="held-out")
+    """The evaluation's figures, named for the metrics file; of a suite each benchmark's accuracy and their plain mean."""
+    def figures(problems: list, sampling: sample.Sampling, name: str) -> dict:
+        return evaluate(this.model, this.tokenizer, problems, this.c.template, this.c.reward, 1, sampling, this.c.seed,
+                        progress=name, style=this.c.answer_style)[0]
+    found = figures(this.held_out, this.sampling(), "held-out")
     names = {"pass@1": "eval_accuracy", "pass@1_ci": "eval_accuracy_ci", "truncated": "eval_truncated",
              "length": "eval_length", "length_right": "eval_length_right", "length_wrong": "eval_length_wrong"}
-    return {ours: found[name] for name, ours in names.items()}
+    greedy = replace(this.sampling(), temperature=0.0)
+    suite = {f"eval_{name}": figures(problems, greedy, name)["pass@1"] for name, problems in this.suite.items()}
+    average = {"eval_mean": mean(list(suite.values()))} if suite else {}
+    return {ours: found[name] for name, ours in names.items()} | suite | average
 
 
 def warn(line: dict, bar) -> None:

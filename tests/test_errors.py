@@ -31,7 +31,10 @@ def refused(monkeypatch, capsys, program, *argv) -> str:
     (["--model", "nowhere"], "nowhere"), (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
     (["--recipe", "nowhere.toml"], "nowhere.toml"), (["--resume", "nowhere"], "nowhere"),
     (["--max-new-tokens", "5000"], "context"), (["--task", "kk", "--template", "tinyzero"], "tinyzero"),
-    (["--template", "chat"], "chat template")])
+    (["--template", "chat"], "chat template"), (["--task", "math"], "--data"), (["--levels", "3-5"], "--data"),
+    (["--data", "d.jsonl", "--levels", "hard"], "3,4,5 or 3-5"), (["--answer-style", "guess"], "guess"),
+    (["--eval-suite", "chess"], "chess"), (["--eval-suite", "math", "--data-dir", "nowhere"], "nowhere"),
+    (["--eval-suite-problems", "-1"], "--eval-suite-problems")])
 def test_train(monkeypatch, capsys, tmp_path, argv, says):
     assert says in refused(monkeypatch, capsys, train, *argv, "--out", tmp_path / "run") or argv[0] == "--resume"
     assert not (tmp_path / "run").exists()
@@ -40,19 +43,28 @@ def test_train(monkeypatch, capsys, tmp_path, argv, says):
 @pytest.mark.parametrize("text,says", [("speed = 3", "unknown key 'speed'"), ("steps = 'ten'", "steps = 'ten' is not int"),
                                        ("steps = true", "not int"), ("lr = '1e-4'", "not float"), ("steps = ", "recipe"),
                                        ("loss = 'ppo'", "ppo"), ("group_size = 1", "group of one"),
-                                       ("top_k = 5", "whole distribution")])
+                                       ("top_k = 5", "whole distribution"), ("answer_style = 'guess'", "guess"),
+                                       ("task = 'math'", "--data"), ("levels = 3", "levels = 3 is not str")])
 def test_recipe(monkeypatch, capsys, tmp_path, text, says):
     (tmp_path / "r.toml").write_text(text)
     assert says in refused(monkeypatch, capsys, train, "--recipe", tmp_path / "r.toml", "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize("line,says", [("", "line 3: empty"), ("{bad", "line 3: not JSON"), ("[1]", "line 3: not a JSON object"),
-                                       ('{"question": "q"}', "field 'answer'"), ('{"question": "", "answer": 3}', "field 'question'")])
+                                       ('{"question": "q"}', "'answer' or 'final_answer'"),
+                                       ('{"question": "", "answer": 3}', "field 'question'")])
 def test_data(monkeypatch, capsys, tmp_path, line, says):
     good = [json.dumps({"question": f"What is {i}+1?", "answer": i + 1}) for i in range(60)]
     (tmp_path / "d.jsonl").write_text("\n".join([*good[:2], line, *good[2:]]) + "\n")
     assert says in refused(monkeypatch, capsys, train, "--data", tmp_path / "d.jsonl", "--out", tmp_path / "run")
     assert says in refused(monkeypatch, capsys, evaluation, "--data", tmp_path / "d.jsonl")
+
+
+def test_a_file_without_levels_has_none_to_choose(monkeypatch, capsys, tmp_path):
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": i}) + "\n" for i in range(60)))
+    assert "no level" in refused(monkeypatch, capsys, train, "--task", "math", "--data", tmp_path / "d.jsonl",
+                                 "--levels", "3-5", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_damaged_checkpoint_and_missing_stop_token(monkeypatch, capsys, tmp_path, tiny_folder):
@@ -61,7 +73,7 @@ def test_damaged_checkpoint_and_missing_stop_token(monkeypatch, capsys, tmp_path
     weights.write_bytes(whole[:len(whole) // 2])
     assert "damaged" in refused(monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4)
     weights.write_bytes(whole)
-    for name, change in (("generation_config.json", {"eos_token_id": None}),
+    for name, change in (("config.json", {"eos_token_id": None}), ("generation_config.json", {"eos_token_id": None}),
                          ("tokenizer_config.json", {"eos_token": None, "pad_token": None})):
         path = Path(tiny_folder) / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **change}))

@@ -1,201 +1,195 @@
-"""A folder is read strictly and written whole; the embedded base is small and is what transformers thinks it is."""
-import json
-import random
-from pathlib import Path
+"""Every family computes what transformers computes; the head runs in chunks that change nothing."""
+import dataclasses
 
 import pytest
 import torch
+import transformers
 from conftest import make_tiny
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import checkpoint
 import model as lm
-import sft
-from config import Refusal
-from files import new_folder
+import sample
 
-BASE = Path(lm.__file__).parent / "base"
-needs_base = pytest.mark.skipif(not BASE.is_dir(), reason="there is no base/ yet: python sft.py --from-scratch --out base")
-
-
-def edit_json(folder, name, **changes):
-    """Change keys of a JSON file; None takes a key out."""
-    path = Path(folder) / name
-    values = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
-
-
-def edit_tensors(folder, edit):
-    path = Path(folder) / "model.safetensors"
-    state = {name: t.clone() for name, t in load_file(path).items()}
-    edit(state)
-    save_file(state, path, metadata={"format": "pt"})
+SHAPE = dict(vocab_size=600, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.2, eos_token_id=0, bos_token_id=None)
+# At positions below 100 a context of 48 has fast frequencies, slow ones and some on the ramp between (16 dimensions).
+LLAMA3 = dict(rope_type="llama3", rope_theta=1e3, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=48)
+FAMILIES = {
+    "qwen2": transformers.Qwen2Config(**SHAPE, tie_word_embeddings=True),
+    "qwen2-untied": transformers.Qwen2Config(**{**SHAPE, "num_key_value_heads": 1},
+                                             rope_parameters={"rope_type": "default", "rope_theta": 1e6}),
+    "qwen3": transformers.Qwen3Config(**SHAPE, head_dim=16, tie_word_embeddings=True),
+    "qwen3-untied-biases": transformers.Qwen3Config(**SHAPE, head_dim=12, attention_bias=True),
+    "llama": transformers.LlamaConfig(**{**SHAPE, "num_key_value_heads": 4}, tie_word_embeddings=True),
+    "llama3": transformers.LlamaConfig(**SHAPE, head_dim=16, rope_parameters=LLAMA3, tie_word_embeddings=True),
+    "llama3-untied-biases": transformers.LlamaConfig(**SHAPE, head_dim=24, rope_parameters=LLAMA3, attention_bias=True,
+                                                     mlp_bias=True)}
 
 
-def logits(model):
+@pytest.fixture(scope="module", params=FAMILIES)
+def pair(request, tmp_path_factory, tokenizer):
+    """(theirs, ours, folder): random weights of one family, saved by transformers in parts and loaded here."""
+    torch.manual_seed(0)
+    theirs = transformers.AutoModelForCausalLM.from_config(FAMILIES[request.param], dtype=torch.float32).eval()
     with torch.no_grad():
-        return model(torch.arange(40, 80)[None])
+        for p in theirs.parameters():
+            if p.dim() == 1:  # norms and biases, which begin as ones and zeros
+                p.add_(torch.randn(p.shape) * 0.3)
+    folder = tmp_path_factory.mktemp(request.param)
+    theirs.save_pretrained(folder, max_shard_size="40KB")
+    tokenizer.save_pretrained(folder)
+    assert (folder / checkpoint.INDEX).is_file()
+    return theirs, checkpoint.load(str(folder))[0], folder
 
 
-# ---------------------------------------------------------------- strict loading
-
-UP = "model.layers.1.mlp.up_proj.weight"
-
-
-@pytest.mark.parametrize("edit,says", [
-    (lambda s: s.pop("model.norm.weight"), r"missing tensor model\.norm\.weight \(1 missing"),
-    (lambda s: [s.pop(name) for name in list(s) if ".q_proj." in name], r"missing tensor .*q_proj.* \(4 missing"),
-    (lambda s: s.update({UP.replace("1", "2"): s[UP].clone()}), r"surplus tensor model\.layers\.2\.mlp\.up_proj\.weight \(1"),
-    (lambda s: s.update({"model.layers.0.self_attn.o_proj.bias": torch.zeros(32)}), r"surplus tensor .*o_proj\.bias"),
-    (lambda s: s.update({UP: s[UP].T.contiguous()}), r"layers\.1\.mlp\.up_proj\.weight has shape \(32, 48\).*\(48, 32\)"),
-    (lambda s: s.update({"model.norm.weight": torch.ones(1)}), r"tensor model\.norm\.weight has shape \(1,\)")])
-def test_a_missing_surplus_or_misshapen_tensor_is_refused_by_name(tiny_folder, edit, says):
-    edit_tensors(tiny_folder, edit)
-    with pytest.raises(Refusal, match=says):
-        checkpoint.load(tiny_folder)
-
-
-@pytest.mark.parametrize("keep", [0, 5, 100, -1])
-def test_a_file_of_weights_cut_anywhere_is_refused(tiny_folder, keep):
-    path = Path(tiny_folder) / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(Refusal, match="damaged"):
-        checkpoint.load(tiny_folder)
-
-
-@pytest.mark.parametrize("changes,says", [
-    (dict(model_type="llama"), "model_type 'llama'"), (dict(model_type=None), "model_type None"),
-    (dict(rope_scaling={"rope_type": "yarn", "factor": 4.0}), "rope scaling .*yarn"),
-    (dict(rope_scaling={"type": "linear", "factor": 2.0}), "rope scaling .*linear"),
-    (dict(rope_parameters={"rope_type": "llama3", "rope_theta": 1e6}), "rope scaling .*llama3"),
-    (dict(use_sliding_window=True), "sliding-window"), (dict(hidden_size=None), "config.json: .*hidden_size")])
-def test_a_config_that_asks_for_what_is_not_computed_is_refused(tiny_folder, changes, says):
-    edit_json(tiny_folder, "config.json", **changes)
-    with pytest.raises(Refusal, match=says):
-        checkpoint.load(tiny_folder)
-
-
-def test_another_activation_is_refused_and_not_silently_taken_for_silu(tiny_folder):
-    edit_json(tiny_folder, "config.json", hidden_act="gelu")
-    with pytest.raises(Refusal, match="gelu"):
-        checkpoint.load(tiny_folder)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_folder_without_one_of_its_files_is_refused(tiny_folder, name):
-    (Path(tiny_folder) / name).unlink()
-    with pytest.raises(Refusal, match=f"is not a model folder: no {name}"):
-        checkpoint.load(tiny_folder)
-
-
-def test_a_config_that_is_not_json_is_refused(tiny_folder):
-    (Path(tiny_folder) / "config.json").write_text('{"model_type": "qwen2",')
-    with pytest.raises(Refusal, match="config.json: not JSON"):
-        checkpoint.load(tiny_folder)
-
-
-def test_the_stop_tokens_are_those_of_the_folder_and_of_the_tokenizer(tiny_folder, tokenizer):
-    edit_json(tiny_folder, "generation_config.json", eos_token_id=[5, 3])
-    assert checkpoint.load(tiny_folder)[0].stop_ids == tuple(sorted({3, 5, tokenizer.eos_token_id}))
-    (Path(tiny_folder) / "generation_config.json").unlink()
-    assert checkpoint.load(tiny_folder)[0].stop_ids == (tokenizer.eos_token_id,)
-
-
-def test_a_folder_in_bf16_is_loaded_as_the_same_values_in_fp32(tmp_path, tokenizer):
-    model = make_tiny(tokenizer)
-    checkpoint.save(tmp_path / "m", model, tokenizer, {name: p.detach().bfloat16() for name, p in model.named_parameters()})
-    assert {t.dtype for t in load_file(tmp_path / "m" / "model.safetensors").values()} == {torch.bfloat16}
-    loaded, _ = checkpoint.load(str(tmp_path / "m"))
-    for p, q in zip(model.parameters(), loaded.parameters()):
-        assert q.dtype == torch.float32 and torch.equal(q, p.bfloat16().float())
-
-
-def test_a_tied_head_that_is_stored_a_second_time_is_left_alone(tiny_folder):
-    before = logits(checkpoint.load(tiny_folder)[0])
-    edit_tensors(tiny_folder, lambda s: s.update({"lm_head.weight": s["model.embed_tokens.weight"].clone()}))
-    assert torch.equal(logits(checkpoint.load(tiny_folder)[0]), before)
+IDS = torch.randint(0, 600, (2, 96), generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
-def test_the_base_of_the_rotary_angles_is_read_wherever_transformers_writes_it(tmp_path, tokenizer):
-    from transformers import AutoModelForCausalLM
-    ours, other = make_tiny(tokenizer, rope_theta=1e6), make_tiny(tokenizer)
-    checkpoint.save(tmp_path / "m", ours, tokenizer)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32)
-    theirs = theirs(torch.arange(40, 80)[None]).logits
-    for changes in ({}, dict(rope_theta=None, rope_parameters={"rope_type": "default", "rope_theta": 1e6})):
-        edit_json(tmp_path / "m", "config.json", **changes)
-        found = logits(checkpoint.load(str(tmp_path / "m"))[0])
-        assert (found - theirs).abs().max() < 1e-4 and torch.equal(found, logits(ours))
-    assert (logits(other) - theirs).abs().max() > 1e-2  # another base shows
+def gap(theirs, ours):
+    return (theirs(IDS).logits - ours(IDS)).abs().max().item()
 
 
-# ---------------------------------------------------------------- writing
-
-def content(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_inside_a_new_folder_leaves_the_old_one_as_it_was(tmp_path, error):
-    with new_folder(tmp_path / "m") as draft:
-        (draft / "a").write_text("old")
-    with pytest.raises(error), new_folder(tmp_path / "m") as draft:
-        (draft / "a").write_text("new")
-        raise error
-    assert content(tmp_path) == {Path("m/a"): b"old"}
-    with pytest.raises(error), new_folder(tmp_path / "other"):
-        raise error
-    assert [p.name for p in tmp_path.iterdir()] == ["m"]
-
-
-def test_a_save_that_fails_half_way_leaves_the_old_model(tiny_folder, tokenizer):
-    class Broken:
-        def save_pretrained(self, folder):
-            raise OSError(28, "No space left on device")
-    before = content(tiny_folder)
-    with pytest.raises(OSError):
-        checkpoint.save(tiny_folder, make_tiny(tokenizer, seed=1), Broken())
-    assert content(Path(tiny_folder).parent) == {Path("tiny") / name: data for name, data in before.items()}
-
-
-def test_a_new_folder_replaces_the_old_one_whole_and_minds_no_leftover_of_a_kill(tmp_path):
-    for name in ("m", ".m.new", ".m.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "stale").write_text(name)
-    with new_folder(tmp_path / "m") as draft:
-        assert content(draft) == {}
-        (draft / "a").write_text("new")
-    assert content(tmp_path) == {Path("m/a"): b"new"}
-
-
-# ---------------------------------------------------------------- the embedded base
-
-@needs_base
-def test_the_embedded_base_is_small():
-    model, _ = checkpoint.load("base")
-    assert sum(p.numel() for p in model.parameters()) <= 4_000_000
-    assert sum(p.stat().st_size for p in BASE.rglob("*") if p.is_file()) <= 8 * 2 ** 20
-
-
-@needs_base
 @torch.no_grad()
-def test_the_embedded_base_is_found_from_anywhere_and_gives_the_logits_of_transformers(tmp_path, monkeypatch):
-    from transformers import AutoModelForCausalLM
-    monkeypatch.chdir(tmp_path)
-    model, tokenizer = checkpoint.load("base")
-    theirs = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
-    for prompt, response in sft.generated_pairs(random.Random(0), 5):
-        ids = torch.tensor([tokenizer(prompt + response)["input_ids"]])
-        assert (theirs(ids).logits - model(ids)).abs().max() < 1e-4
+@pytest.mark.parametrize("chunks", [[96], [90, 6], [1] * 96])
+def test_logits_are_those_of_transformers_prefilled_and_token_by_token(pair, chunks):
+    theirs, ours, _ = pair
+    expected, cache = theirs(IDS).logits, lm.KVCache(ours.config, 2, 96, "cpu", torch.float32)
+    assert (ours(IDS) - expected).abs().max() < 1e-4
+    cached = torch.cat([ours(part, cache) for part in IDS.split(chunks, 1)], 1)
+    assert (cached - expected).abs().max() < 1e-4 and expected.std() > 0.5
 
 
-@needs_base
-def test_the_embedded_bases_tokenizer_is_the_same_in_every_program_and_the_one_that_sft_makes():
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
-    texts = [text for pair in sft.generated_pairs(random.Random(0), 200) for text in pair]
-    ids = checkpoint.load("base")[1](texts)["input_ids"]
-    assert AutoTokenizer.from_pretrained(BASE)(texts)["input_ids"] == ids
-    assert [found.ids for found in Tokenizer.from_file(str(BASE / "tokenizer.json")).encode_batch(texts)] == ids
-    assert sft.new_tokenizer()(texts)["input_ids"] == ids
+def no_bias(model, name):
+    for found, p in model.named_parameters():
+        if found.endswith(f"{name}.bias"):
+            p.zero_()
+
+
+@torch.no_grad()
+def test_the_comparison_notices_every_feature_that_is_left_out(pair):
+    theirs, _, folder = pair
+
+    def without(leave_out):
+        ours, _ = checkpoint.load(str(folder))
+        leave_out(ours)
+        return gap(theirs, ours)
+    biases = {name.split(".")[-2] for name, _ in theirs.named_parameters() if name.endswith(".bias")}
+    assert biases == {"qwen2": {"q_proj", "k_proj", "v_proj"}, "qwen3": {"q_proj", "k_proj", "v_proj", "o_proj"},
+                      "llama": {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+                      }[theirs.config.model_type] or not biases
+    for name in biases:
+        assert without(lambda m: no_bias(m, name)) > 1e-2, name
+    if theirs.config.model_type == "qwen3":
+        assert without(lambda m: [setattr(layer.self_attn, "normalised", False) for layer in m.layers]) > 1e-2
+    for change in (dict(rope_theta=5e3), dict(rope_scaling=None) if "3" in theirs.config.rope_parameters["rope_type"] else {}):
+        gap_now = without(lambda m: setattr(m, "frequency", lm.rope_frequency(dataclasses.replace(m.config, **change))))
+        assert gap_now > 1e-2 if change else gap_now < 1e-4
+
+
+@torch.no_grad()
+def test_greedy_rollouts_of_a_ragged_batch_are_those_of_transformers(pair, tokenizer):
+    theirs, ours, _ = pair
+    g = torch.Generator().manual_seed(2)
+    prompts = [torch.randint(1, 600, (n,), generator=g).tolist() for n in (1, 2, 3, 5, 8, 13, 21, 34)]
+    padded = torch.tensor([[9] * (34 - len(p)) + p for p in prompts])  # what stands there is masked
+    mask = torch.tensor([[0] * (34 - len(p)) + [1] * len(p) for p in prompts])
+    found = theirs.generate(padded, attention_mask=mask, max_new_tokens=64, do_sample=False, eos_token_id=0, pad_token_id=0)
+    rollouts = sample.generate(ours, tokenizer, prompts, sample.Sampling(64, temperature=0), slots=5)
+    for row, rollout in zip(found[:, 34:].tolist(), rollouts):
+        assert rollout.finished == (0 in row)
+        assert rollout.response == (row[:row.index(0) + 1] if 0 in row else row)
+    assert sum(len(r.response) for r in rollouts) > 4 * 64 and len({tuple(r.response) for r in rollouts}) == 8
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_folder_saved_here_loads_there_and_here_with_the_same_bytes(pair, tokenizer, tmp_path, dtype):
+    theirs, _, folder = pair
+    ours, _ = checkpoint.load(str(folder), dtype=dtype)
+    checkpoint.save(tmp_path / "a", ours, tokenizer)
+    there = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "a", dtype=dtype)
+    state = theirs.state_dict()
+    assert there.config.model_type == theirs.config.model_type and there.state_dict().keys() == state.keys()
+    assert all(torch.equal(p, state[name].to(dtype)) for name, p in there.state_dict().items())
+    if dtype == torch.float32:
+        assert (there(IDS).logits - theirs(IDS).logits).abs().max() < 1e-6  # so config.json says the same
+    again, _ = checkpoint.load(str(tmp_path / "a"), dtype=dtype)
+    assert again.config == dataclasses.replace(ours.config, head_dim=ours.config.head_size)
+    checkpoint.save(tmp_path / "b", again, tokenizer)
+    first, second = (load_file(tmp_path / name / checkpoint.WEIGHTS) for name in "ab")
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "a" / "config.json").read_bytes() == (tmp_path / "b" / "config.json").read_bytes()
+
+
+def test_rotary_frequencies_stay_fp32_in_a_bf16_model(pair):
+    _, _, folder = pair
+    ours = checkpoint.load(str(folder), dtype=torch.bfloat16)[0].to(torch.bfloat16)
+    assert torch.equal(ours.frequency, lm.rope_frequency(ours.config)) and ours.frequency.dtype == torch.float32
+    at, dtype = torch.tensor([100_000]), torch.float64
+    exact = lm.rope_angles(ours.frequency.double(), at, dtype)[0]
+    assert (lm.rope_angles(ours.frequency, at, dtype)[0] - exact).abs().max() < 0.01
+    assert (lm.rope_angles(ours.frequency.bfloat16(), at, dtype)[0] - exact).abs().max() > 0.5  # the fault of a cast buffer
+
+
+# ---------------------------------------------------------------- the head in chunks
+
+def gradients(model):
+    """(gradients of a weighted sum of log-probs, the log-probs, entropies) of 40 response positions."""
+    g = torch.Generator().manual_seed(3)
+    prompts, responses = ([torch.randint(0, 500, (n,), generator=g).tolist() for n in lengths]
+                          for lengths in ((3, 9, 1, 4), (11, 2, 7, 20)))
+    logprobs, entropy = lm.response_logprobs(model, prompts, responses, 0.7)
+    (logprobs * torch.linspace(-1, 1, logprobs.numel()).view_as(logprobs)).sum().backward()
+    found = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in model.parameters()])
+    model.zero_grad()
+    return found, logprobs.detach(), entropy
+
+
+@pytest.mark.parametrize("size", [1, 7, 39])
+@pytest.mark.parametrize("tied", [True, False])
+def test_chunks_of_the_head_change_neither_values_nor_gradients(tokenizer, tied, size, monkeypatch):
+    model, plain = make_tiny(tokenizer, tie_word_embeddings=tied).double(), lm.token_logprobs
+    whole, row = gradients(model), 4 * model.config.vocab_size
+    monkeypatch.setattr(lm, "LOGITS_BYTES", 40 * row)
+    assert all(torch.equal(a, b) for a, b in zip(gradients(model), whole))  # one chunk is the plain computation
+    monkeypatch.setattr(lm, "LOGITS_BYTES", size * row + 3)
+    for a, b in zip(gradients(model), whole):
+        assert (a - b).abs().max() <= 1e-6 * b.abs().max() and b.abs().max() > 0.1
+    for fault in (lambda m, hidden, *rest: plain(m, hidden.detach(), *rest),  # no gradient into the layers
+                  lambda m, hidden, targets, T: plain(m, hidden, targets, 1.0)):
+        monkeypatch.setattr(lm, "token_logprobs", fault)
+        assert (gradients(model)[0] - whole[0]).abs().max() > 1e-2 * whole[0].abs().max()
+
+
+class LargestLogits(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that has a vocabulary dimension and is not shaped like the embedding."""
+
+    def __init__(self, V, C):
+        super().__init__()
+        self.V, self.C, self.bytes = V, C, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for t in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(t, torch.Tensor) and self.V in t.shape and tuple(t.shape) not in ((self.V, self.C), (self.C, self.V)):
+                self.bytes = max(self.bytes, t.numel() * t.element_size())
+        return out
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_no_tensor_of_logits_exceeds_256_mb_forward_or_backward(tied, monkeypatch):
+    V, C = 151_936, 8
+    model = lm.Transformer(lm.ModelConfig(V, C, 8, 1, 2, 1, tie_word_embeddings=tied))
+    prompts, responses = [[1, 2], [3]], [[4, 5] * 110, [6, 7] * 111]  # 442 positions: one more than fit
+
+    def largest():
+        with LargestLogits(V, C) as seen:
+            lm.response_logprobs(model, prompts, responses)[0].sum().backward()
+        return seen.bytes
+    assert 2 ** 27 < largest() <= 2 ** 28
+    monkeypatch.setattr(lm, "LOGITS_BYTES", 2 ** 40)
+    assert largest() == 442 * V * 4 > 2 ** 28  # the fault shows

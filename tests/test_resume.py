@@ -56,7 +56,7 @@ def assert_same_run(a, b):
     assert all(torch.equal(weights_a[k], weights_b[k]) for k in weights_a)
     for i, moments in state_a["adam"]["state"].items():
         assert all(torch.equal(value, state_b["adam"]["state"][i][name]) for name, value in moments.items())
-    timing = ("seconds", "seconds_sample", "seconds_reward", "seconds_update", "tokens_per_second")
+    timing = ("seconds", "seconds_sample", "seconds_reward", "seconds_update", "grading_share", "tokens_per_second")
     lines_a, lines_b = ([{k: v for k, v in json.loads(line).items() if k not in timing} for line in
                          (Path(f) / "metrics.jsonl").read_text().splitlines()] for f in (a, b))
     assert lines_a == lines_b

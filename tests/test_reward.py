@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 import reward
 import tasks
 from config import Refusal
-from reward import REWARDS, check, extract_answer, read_response, score
+from extract import TAGS, extract_answer, last_boxed, read_response
+from reward import REWARDS, check, score
 from tasks import Problem
 
-BEST = {"r1": 2.0, "dr_grpo": 1.0, "tinyzero": 1.0, "simplerl": 1.0, "logic_rl": 3.0}
+BEST = {"r1": 2.0, "r1_language": 2.0, "dr_grpo": 1.0, "tinyzero": 1.0, "simplerl": 1.0, "logic_rl": 3.0}
+RULES = [name for name in REWARDS if name != "r1_language"]  # that one pays for the thinking: its tests are below
 NO_ANSWER = {"r1": 0.0, "dr_grpo": 0.0, "tinyzero": 0.0, "simplerl": -1.0, "logic_rl": -3.0}
 
 
@@ -46,7 +48,7 @@ def test_the_right_answer_earns_the_most_and_a_wrong_one_does_not(name):
     assert wrong.total < right.total and wrong.accuracy == 0.0 and wrong.why == "value is 9, not 24"
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", RULES)
 def test_no_answer_earns_the_least(name):
     for response in ("", "just talk", "thinking</think>", "work</think> <answer>2*3*4", "</answer>2*3*4<answer>"):
         got = score(name, response, MAKE_24)
@@ -92,7 +94,7 @@ def test_a_response_that_hit_the_length_limit_earns_nothing(name, response):
 
 
 def test_unknown_reward_is_refused_with_the_choices():
-    with pytest.raises(Refusal, match="'r2'.*r1, dr_grpo, tinyzero, simplerl, logic_rl"):
+    with pytest.raises(Refusal, match="'r2'.*r1, r1_language, dr_grpo, tinyzero, simplerl, logic_rl"):
         score("r2", "", SUM)
     with pytest.raises(Refusal, match="chess"):
         check("e4", Problem("chess", "", "", ""))
@@ -153,7 +155,7 @@ def test_an_empty_think_part_breaks_the_format(thinking):
     assert score("logic_rl", response, MAKE_24).why == "right; no thinking"
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("response", [tagged("2+3+4</answer> <answer>2*3*4"), tagged("2*3*4</answer>\n<answer>2*3*4"),
                                       tagged("<answer>2*3*4</answer>"), tagged("2*3*4") + tagged("2+3+4", "")])
 def test_two_answers_are_none(name, response):
@@ -161,7 +163,7 @@ def test_two_answers_are_none(name, response):
     assert (got.total, got.accuracy) == (NO_ANSWER[name], 0) and got.why.startswith("two ")
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("response", [
     "<think>it is <answer>2*3*4</answer>", "it is <answer>2*3*4</answer>", "it is <answer>2*3*4</answer></think>",
     "<think>it is <answer>2*3*4</answer></think> done", r"it is \boxed{2*3*4}</think> done",
@@ -214,7 +216,7 @@ def test_a_broken_format_leaves_the_accuracy(response, fault):
     assert read_response(response).fault == fault
     for name in REWARDS:
         assert score(name, response, SUM).accuracy == 1
-    assert [score(name, response, SUM).total for name in REWARDS] == [1, 0, 1, 1, -3]  # in the order of REWARDS
+    assert [score(name, response, SUM).total for name in RULES] == [1, 0, 1, 1, -3]  # in the order of RULES
     assert score("r1", response, SUM).why == "right; " + fault
 
 
@@ -244,8 +246,8 @@ def test_boxes(response, answer):
 
 
 def test_a_box_alone_is_enough_except_for_the_format():
-    assert [score(name, r"so \boxed{24}", SUM).total for name in REWARDS] == [1, 1, 1, 1, -3]
-    assert [score(name, r"so \boxed{42}", SUM).total for name in REWARDS] == [0, 0, 0.1, -0.5, -3]
+    assert [score(name, r"so \boxed{24}", SUM).total for name in RULES] == [1, 1, 1, 1, -3]
+    assert [score(name, r"so \boxed{42}", SUM).total for name in RULES] == [0, 0, 0.1, -0.5, -3]
     assert score("dr_grpo", r"so \boxed{24}", SUM).why == "right"
     assert score("logic_rl", r"so \boxed{24}", SUM).why == "right; no answer tags"
 
@@ -417,20 +419,86 @@ def test_data(answer, gold, verdict):
     assert check(answer, data(gold))[:2] == verdict
 
 
+# ---------------------------------------------------------------- maths and answer styles
+
+def maths(answer, **facts):
+    return Problem("math", "", answer, "", facts)
+
+
+@pytest.mark.parametrize("answer, gold, right", [
+    ("24", "24", True), ("25", "24", False), (r"\frac{1}{2}", "0.5", True), ("1/2", r"\dfrac12", True),
+    ("no idea", "24", False), ("x+1", "1+x", True), ("x+2", "1+x", False), ("24" + " " * 3000, "24", True),
+    ("24 " * 1000, "24", False)])
+def test_maths_is_compared_by_value_and_every_answer_is_parsed(answer, gold, right):
+    assert check(answer, maths(gold))[:2] == (right, len(" ".join(answer.split())) <= reward.LONGEST["math"])
+
+
+def test_a_problem_may_state_its_tolerance():
+    assert not check("4.25", maths("4.2"))[0] and check("4.25", maths("4.2", tolerance=0.1))[0]
+    assert not check("4.35", maths("4.2", tolerance=0.1))[0]
+
+
+def test_data_is_not_maths():
+    assert check("x+1", maths("1+x"))[0] and not check("x+1", data("1+x"))[0]
+
+
+@pytest.mark.parametrize("style, right, elsewhere", [
+    ("auto", tagged("24"), "it is 24"), ("auto", r"so \boxed{24}", "#### 24"),
+    ("boxed", r"so \boxed{24}, 3", tagged("24")), ("answer-tag", tagged("24"), r"so \boxed{24}"),
+    ("last-number", "so 24.", "24, no: 3"), ("last-number", "#### 24", "one")])
+def test_a_style_reads_its_own_place_alone(style, right, elsewhere):
+    for problem in (SUM, maths("24"), data("24")):
+        assert score("dr_grpo", right, problem, style=style).total == 1
+        got = score("dr_grpo", elsewhere, problem, style=style)
+        assert (got.total, got.accuracy) == (0, 0) and got.why
+    assert score("dr_grpo", right, SUM, finished=False, style=style).total == 0
+
+
+def test_boxes_and_numbers_have_no_format_to_break():
+    assert score("r1", r"\boxed{24}", SUM, style="boxed").total == 2 == score("r1", "24", SUM, style="last-number").total
+    assert score("r1", "no number", SUM, style="last-number").total == 0
+    assert score("r1", r"\boxed{24}", SUM).total == 1  # the default style asks for tags
+
+
+def test_an_unknown_style_is_refused():
+    with pytest.raises(Refusal, match="'guess'"):
+        score("r1", "24", SUM, style="guess")
+
+
+# ---------------------------------------------------------------- the language of the thinking
+
+@pytest.mark.parametrize("thinking, share", [
+    ("So we try the next one", 1), ("So 我们 try", 1 / 2), ("我们需要计算", 0), ("Привет мир and so", 1 / 2), ("なので so", 1 / 4),
+    ("한국어 단어 word", 1 / 3), ("Σωκράτης says", 1 / 2), ("café naïve", 1), ("don't", 1), ("we 设x=3 have", 2 / 3),
+    # none of these is a word, so they change nothing, and alone they earn nothing
+    ("we 3 x y α π αβ ∑∫√ ≤ \\frac{1}{2} \\alpha ℝ 𝐀𝐁 x_1 12.5", 1), ("x = 3, y = αβ, \\frac{1}{2}", 0), ("", 0),
+    ("  \n", 0)])
+def test_the_share_of_words_in_latin_letters(thinking, share):
+    got = score("r1_language", tagged("25", thinking), SUM)
+    assert (got.total, got.format, got.accuracy) == (pytest.approx(share), pytest.approx(share), 0)
+    assert score("r1_language", tagged("24", thinking), SUM).total == pytest.approx(1 + share)
+
+
+def test_the_answer_is_not_thinking_and_the_length_limit_takes_the_share():
+    assert score("r1_language", tagged("well then", "我们"), SUM).total == 0
+    assert score("r1_language", "we think and", SUM, finished=False).total == 0
+    assert score("r1_language", r"so we say \boxed{24}", SUM, style="boxed").total == 2  # without tags all of it is thinking
+
+
 # ---------------------------------------------------------------- any text at all
 
-PIECES = st.lists(st.one_of(st.sampled_from([*reward.TAGS, r"\boxed{", "{", "}", " ", "\n", "is a knight", "(", "**"]),
+PIECES = st.lists(st.one_of(st.sampled_from([*TAGS, r"\boxed{", "{", "}", " ", "\n", "is a knight", "(", "**"]),
                             st.text(st.characters(blacklist_categories=["Nd"]), max_size=6)), max_size=16).map("".join)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(st.text(), PIECES), st.sampled_from([MAKE_24, SUM, PEOPLE, data("24")]), st.booleans())
+@given(st.one_of(st.text(), PIECES), st.sampled_from([MAKE_24, SUM, PEOPLE, data("24"), maths("24")]), st.booleans())
 @example("\ud800</think><answer>\ud800</answer>", SUM, True)
 @example("</think><answer>\x00</answer>", MAKE_24, True)
 def test_random_text_never_raises_and_never_earns_accuracy(text, problem, finished):
     assume("24" not in text)
     allowed = {"r1": {0, 1}, "dr_grpo": {0}, "tinyzero": {0, 0.1}, "simplerl": {-1, -0.5}, "logic_rl": {-3, -1, -0.5}}
-    for name in REWARDS:
+    for name in RULES:
         got = score(name, text, problem, finished)
         assert got.accuracy == 0 and got.total in allowed[name] and got.why
         assert all(type(value) is float for value in (got.total, got.accuracy, got.format))
@@ -464,7 +532,7 @@ def slow_box(text):
 @given(st.lists(st.sampled_from(["\\boxed{", "{", "}", "\\{", "\\}", "x", "7"]), max_size=14).map("".join))
 @example("\\boxed{{\\boxed{7}")
 def test_the_last_balanced_box_as_the_slow_reference_finds_it(text):
-    assert reward.last_boxed(text) == slow_box(text)
+    assert last_boxed(text) == slow_box(text)
 
 
 # ---------------------------------------------------------------- bounded time
@@ -504,7 +572,7 @@ RIGHT_FOR_24 = ("closing braces", "boxes, the last closed", "long thinking")  # 
 @pytest.mark.parametrize("kind", HUGE)
 def test_a_megabyte_takes_under_a_tenth_of_a_second(kind):
     """Processor time, best of three: the wall clock of a busy machine says little."""
-    for problem in (MAKE_24, SUM, PEOPLE, data("24")):
+    for problem in (MAKE_24, SUM, PEOPLE, data("24"), maths("24")):
         taken = []
         for _ in range(3):
             start = time.process_time()
@@ -513,7 +581,7 @@ def test_a_megabyte_takes_under_a_tenth_of_a_second(kind):
             if taken[-1] < 0.1:
                 break
         assert min(taken) < 0.1, f"{kind}, {problem.task}: {min(taken):.3f} s"
-        assert got.accuracy == float(kind in RIGHT_FOR_24 and problem in (SUM, data("24")))
+        assert got.accuracy == float(kind in RIGHT_FOR_24 and problem in (SUM, data("24"), maths("24")))
 
 
 def test_answers_at_their_longest_take_no_time():

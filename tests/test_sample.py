@@ -159,6 +159,27 @@ def test_any_stop_string_ends_a_response_at_the_first_token_that_completes_it(st
     assert found[:1] == completes[:1]
 
 
+def test_the_vocabulary_is_decoded_once_for_a_tokenizer_and_its_stop_strings(tiny, tokenizer, monkeypatch):
+    decoded, decode = [], tokenizer.batch_decode
+    monkeypatch.setattr(tokenizer, "batch_decode", lambda ids: decoded.append(len(ids)) or decode(ids))
+    for string in ("once only", "once only", "another", "once only"):
+        sample.StopTest(tiny, tokenizer, (string,))
+    assert decoded == [len(tokenizer)] * 2
+    sample.StopTest(tiny, checkpoint.load("base")[1], ("once only",))
+    sample.StopTest(tiny, tokenizer, ())
+    assert len(decoded) == 2
+
+
+def test_an_id_that_the_tokenizer_does_not_know_can_be_drawn_and_has_no_text(tiny, tokenizer, monkeypatch):
+    unknown = len(tokenizer)  # a vocabulary is rounded up: Qwen's has 271 rows more than its tokenizer
+    assert unknown < tiny.config.vocab_size
+    script = iter([46, unknown, tiny.config.vocab_size - 1, 47, tiny.stop_ids[0]])
+    force(tiny, monkeypatch, lambda _: next(script))
+    got = sample.generate(tiny, tokenizer, [[7]], Sampling(9, stop_strings=("</answer>",)))[0]
+    assert got.finished and len(got.response) == 5
+    assert sample.text_of(tokenizer, got) == tokenizer.decode([46, 47])
+
+
 def test_the_length_limit_ends_a_response_that_is_not_finished_then(tiny, tokenizer, monkeypatch):
     stop = tiny.stop_ids[0]
     force(tiny, monkeypatch, lambda i: i + 1 if i < 50 else stop)
@@ -197,6 +218,23 @@ def test_rollouts_come_back_in_order_each_from_its_own_prompt(tiny, tokenizer, m
     decoded = [len(ids) for ids, new in calls if new is None]
     assert sum(decoded) == sum(len(r.response) for r in rollouts)  # no row decodes after its end
     assert max(decoded) == min(slots, 21)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5, 100])
+def test_each_rollout_is_reported_when_it_is_complete_and_not_before(tiny, tokenizer, monkeypatch, slots):
+    force(tiny, monkeypatch, lambda i: tiny.stop_ids[0] if i in ENDS.values() else i + 1)
+    events = []
+    rollouts = sample.generate(tiny, tokenizer, PROMPTS, Sampling(8), n=3, slots=slots,
+                               on_token=lambda i, token: events.append((i, token)),
+                               on_done=lambda i, r: events.append((i, list(r.response), len(r.logprobs), r.finished)))
+    done = {event[0]: (at, *event[1:]) for at, event in enumerate(events) if len(event) == 4}
+    assert len(done) == sum(len(event) == 4 for event in events) == 21  # each once
+    for i, r in enumerate(rollouts):
+        at, *reported = done[i]
+        assert reported == [r.response, len(r.response), r.finished]
+        assert at > max(k for k, event in enumerate(events) if event[0] == i and len(event) == 2)
+    assert sorted(done, key=lambda i: done[i]) != sorted(done) or slots == 1  # as they end, not all at the end
+    assert min(at for at, *_ in done.values()) < max(k for k, event in enumerate(events) if len(event) == 2)
 
 
 @torch.no_grad()

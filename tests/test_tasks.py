@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-import reward
+import extract
+import jsonl
 import tasks
 import traces
 from config import Refusal
 from tasks import Problem
 
-GSM8K = Path(__file__).parent.parent.parent / "shared" / "data" / "gsm8k_train.jsonl"
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
@@ -140,10 +141,18 @@ def test_draw_refuses_only_if_the_task_has_fewer_problems():
     assert len(tasks.draw("countdown:3", "held-out", 0, 1500)) == 1500  # 1633 exist, by enumeration
 
 
-@pytest.mark.parametrize("task", ["chess", "countdown:1", "countdown:7", "kk:9", "kk:-2", "kk:3:4", "kk: 3", ""])
+@pytest.mark.parametrize("task", ["chess", "countdown:1", "countdown:7", "kk:9", "kk:-2", "kk:3:4", "kk: 3", "",
+                                  "kk:3-", "kk:5-3", "kk:3-9", "kk:1-3", "kk:3-4-5", "countdown:3,4", "math", "math:3"])
 def test_an_unknown_task_or_size_is_refused(task):
     with pytest.raises(Refusal, match="task"):
         tasks.draw(task, "train", 0, 1)
+
+
+def test_a_range_draws_every_size_and_nothing_else():
+    sizes = Counter(len(p.facts["numbers"]) for p in tasks.draw("countdown:3-4", "train", 0, 400))
+    assert set(sizes) == {3, 4} and min(sizes.values()) > 150
+    assert {len(p.facts["names"]) for p in tasks.draw("kk:3-5", "held-out", 0, 60)} == {3, 4, 5}
+    assert tasks.draw("kk:4-4", "train", 0, 1)[0].task == "kk"
 
 
 # ---------------------------------------------------------------- files
@@ -159,7 +168,8 @@ def write(tmp_path, lines):
 
 @pytest.mark.parametrize("line,says", [
     ("   ", "empty"), ('{"question": "q", "answer": "a"', "not JSON"), ('"text"', "not a JSON object"),
-    ('{"answer": "a"}', r"no text in field 'question' \(fields: answer\)"), ("{}", r"\(fields: none\)"),
+    ('{"answer": "a"}', r"no text in field 'problem' or 'question' or 'prompt' \(fields: answer\)"),
+    ("{}", r"\(fields: none\)"), ('{"question": "q"}', "'answer' or 'final_answer' or 'solution'"),
     ('{"question": "q", "answer": null}', "no text in field 'answer'"), ('{"question": "q", "answer": [1]}', "'answer'"),
     ('{"question": {"text": "q"}, "answer": 1}', "no text in field 'question'"),
     ('{"question": " ", "answer": 1}', "no text in field 'question'")])
@@ -210,10 +220,124 @@ def test_questions_that_differ_in_case_and_spacing_are_one_problem_on_one_side(t
         assert [p.key for p in both[split]] == [p.key for p in alone[split]]
 
 
+def read(tmp_path, *rows, **more):
+    return tasks.read_rows(write(tmp_path, map(json.dumps, rows)), **more)
+
+
+@pytest.mark.parametrize("row, answer", [
+    ({"problem": "q", "answer": "$\\frac{1}{2}$ "}, "\\frac{1}{2}"), ({"question": "q", "answer": 27.0}, "27"),
+    ({"prompt": "q", "answer": -3}, "-3"), ({"problem": "q", "answer": 0.5}, "0.5"),
+    ({"problem": "q", "answer": 1e-7}, "0.0000001"),
+    ({"problem": "q", "answer": 1e22}, "1" + "0" * 22), ({"question": "q", "answer": "so\n#### 1,250"}, "1,250"),
+    ({"question": "q", "final_answer": ["$69$,$84$"], "solution": ["..."]}, "69,84"),
+    ({"question": "q", "answer": None, "final_answer": [2]}, "2"), ({"question": "q", "answer": "\\$18.90"}, "\\$18.90"),
+    ({"problem": "q", "solution": "\\boxed{1}, so $\\boxed{\\sqrt{2}}$."}, "\\sqrt{2}"),
+    ({"problem": "q", "answer": "7", "solution": "\\boxed{8}"}, "7"),
+    ({"problem": "q", "question": "other", "answer": "7"}, "7")])
+def test_the_fields_of_the_published_files_are_found(tmp_path, row, answer):
+    problem, = read(tmp_path, row)
+    assert (problem.question, problem.answer, problem.task) == ("q", answer, "math")
+
+
+def test_fields_named_by_hand_beat_those_that_are_found(tmp_path):
+    row = {"problem": "p", "question": "q", "answer": "1", "final_answer": ["2"], "solution": "\\boxed{3}", "goal": "4"}
+    for field, answer in (("", "1"), ("final_answer", "2"), ("solution", "3"), ("goal", "4")):
+        assert read(tmp_path, row, question_field="question", answer_field=field)[0].answer == answer
+    with pytest.raises(Refusal, match="line 1: no text in field 'gold'"):
+        read(tmp_path, row, answer_field="gold")
+    with pytest.raises(Refusal, match="line 1: no text in field 'title'"):
+        read(tmp_path, row, question_field="title")
+
+
+@pytest.mark.parametrize("row, says", [
+    ({"problem": "q"}, "'answer' or 'final_answer' or 'solution'"), ({"problem": "q", "answer": float("nan")}, "'answer'"),
+    ({"problem": "q", "answer": ["7"]}, "'answer'"), ({"problem": "q", "solution": "no box"}, "'solution'"),
+    ({"problem": "q", "final_answer": []}, "'final_answer'"), ({"problem": "q", "answer": "so #### "}, "'answer'")])
+def test_a_row_without_an_answer_is_refused_by_its_line(tmp_path, row, says):
+    with pytest.raises(Refusal, match=f"line 2: no text in field .*{says}"):
+        read(tmp_path, {"problem": "p", "answer": "1"}, row)
+
+
+def test_an_empty_answer_is_passed_over_aloud_in_maths_and_refused_elsewhere(tmp_path, capsys):
+    rows = [{"problem": "p", "answer": "1"}, {"problem": "q", "answer": None}, {"problem": "r", "answer": ""}]
+    assert [p.question for p in read(tmp_path, *rows)] == ["p"]
+    assert "passed over, without an answer: line 2, line 3" in capsys.readouterr().err
+    with pytest.raises(Refusal, match="line 2"):
+        read(tmp_path, *rows, task="data")
+
+
+def test_rows_keep_their_order_and_their_doubles(tmp_path):
+    rows = [{"problem": f"q{i % 7}", "answer": i} for i in range(30)]
+    assert [(p.question, p.answer) for p in read(tmp_path, *rows)] == [(f"q{i % 7}", str(i)) for i in range(30)]
+
+
+def test_a_json_array_is_read_like_lines_and_refused_by_row(tmp_path):
+    rows = [{"problem": f"q{i}", "answer": i} for i in range(60)]
+    lines = read(tmp_path, *rows)
+    (tmp_path / "a.json").write_text(json.dumps(rows, indent=1))
+    assert tasks.read_rows(str(tmp_path / "a.json")) == lines
+    for text, says in ((json.dumps([*rows, {"problem": "q"}]), "row 61: no text"),
+                       (json.dumps([*rows, 7]), "row 61: not a JSON object"),
+                       ('[{"problem": 1},', "a.json: not JSON"), ("[1]\n[2]", "a.json: not JSON"),
+                       ("[" * 10 ** 5, "not JSON")):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(Refusal, match=says):
+            tasks.read_rows(str(tmp_path / "a.json"))
+
+
+def test_dollars_around_mathematics_go_and_those_of_other_answers_stay(tmp_path):
+    row = {"question": "q", "answer": "$x$ or \\$5"}
+    assert read(tmp_path, row)[0].answer == "x or \\$5" and read(tmp_path, row, task="data")[0].answer == row["answer"]
+
+
+@pytest.mark.parametrize("row, facts", [
+    ({}, {}), ({"level": 3}, {"level": 3}), ({"level": "Level 5"}, {"level": 5}), ({"level": "Level ?"}, {}),
+    ({"difficulty": 2.5}, {"level": 2.5}), ({"level": 1, "difficulty": 5.0}, {"level": 1}),
+    ({"difficulty": 0.0}, {"level": 0}),
+    ({"error": "1e-1"}, {"tolerance": 0.1}), ({"error": 0.01}, {"tolerance": 0.01}), ({"error": "1e-1,1e-2"}, {}),
+    ({"error": "inf"}, {}), ({"error": None, "unit": None}, {}), ({"unit": " km "}, {"unit": "km"})])
+def test_what_else_a_row_states(tmp_path, row, facts):
+    assert read(tmp_path, {"problem": "q", "answer": "1", **row})[0].facts == facts
+
+
+def test_levels_choose_rows(tmp_path):
+    rows = [{"problem": f"q{i}", "answer": i, "level": i % 6} for i in range(60)]
+    assert [int(p.answer) % 6 for p in read(tmp_path, *rows, levels=(3, 5))] == [3, 5] * 10
+    with pytest.raises(Refusal, match=r"no problem of level 7, 8 \(have: 0, 1, 2, 3, 4, 5\)"):
+        read(tmp_path, *rows, levels=(7, 8))
+    with pytest.raises(Refusal, match="no level or difficulty"):
+        read(tmp_path, {"problem": "q", "answer": 1}, levels=(3,))
+
+
+@pytest.mark.parametrize("text, levels", [("", ()), ("3", (3,)), ("3,4,5", (3, 4, 5)), ("3-5", (3, 4, 5)),
+                                          ("1, 3-4", (1, 3, 4))])
+def test_levels_are_written_as_a_list_or_a_range(text, levels):
+    assert jsonl.levels_of(text) == levels
+
+
+@pytest.mark.parametrize("text", ["three", "3-", "5-3", "3,,4", "-3", "3.5", "1-9999999"])
+def test_other_levels_are_refused(text):
+    with pytest.raises(Refusal, match="3,4,5 or 3-5"):
+        jsonl.levels_of(text)
+
+
+@pytest.mark.parametrize("name, n, n_facts", [("aime24", 30, 0), ("amc23", 40, 0), ("math500", 500, 500),
+                                              ("minerva_math", 272, 0), ("olympiadbench", 675, 8), ("gsm8k_test", 1319, 0),
+                                              ("math_train", 7470, 7470)])
+def test_the_published_files_are_read_whole(name, n, n_facts):
+    if not (DATA / f"{name}.jsonl").exists():
+        pytest.skip(f"no {DATA / name}.jsonl: real data is not checked")
+    problems = tasks.read_rows(str(DATA / f"{name}.jsonl"))
+    assert len(problems) == n and sum(bool(p.facts) for p in problems) == n_facts
+    assert all(p.answer and not re.search(r"(?<!\\)\$", p.answer) for p in problems)
+    assert name != "amc23" or not any("." in p.answer for p in problems)  # floats in the file
+
+
 def test_gsm8k_is_read_whole():
-    if not GSM8K.exists():
-        pytest.skip(f"no {GSM8K}: real data is not checked")
-    sides = tasks.read_jsonl(str(GSM8K))
+    path = DATA / "gsm8k_train.jsonl"
+    if not path.exists():
+        pytest.skip(f"no {path}: real data is not checked")
+    sides = tasks.read_jsonl(str(path))
     n = sum(map(len, sides.values()))
     assert n == 7473 and abs(len(sides["held-out"]) / n - 0.1) < 0.015
     assert all(re.fullmatch(r"-?[\d,.]+", p.answer) for side in sides.values() for p in side)
@@ -302,7 +426,7 @@ def test_the_mixtures_shares_sum_to_one_and_habits_are_picked_by_them():
 def test_every_trace_keeps_the_format_and_answers_with_what_the_problem_gave(task, habit):
     rng = random.Random(0)
     for problem in tasks.draw(task, "train", "traces", 100):
-        read = reward.read_response(traces.trace(problem, habit, rng))
+        read = extract.read_response(traces.trace(problem, habit, rng))
         assert read.answer is not None and read.fault == ""
         if problem.task == "countdown":
             assert Counter(work_out(read.answer)[1]) == Counter(problem.facts["numbers"])
@@ -343,7 +467,7 @@ def test_a_search_that_never_slips_and_never_gives_up_always_finds_the_answer(mo
         assert " yes" not in text.partition("</think>")[0].rpartition("\n")[0]  # it stops at the first that fits
     for task in ("kk", "arithmetic"):
         for problem in tasks.draw(task, "train", 2, 200):
-            assert reward.read_response(traces.trace(problem, "search", rng)).answer == problem.answer
+            assert extract.read_response(traces.trace(problem, "search", rng)).answer == problem.answer
 
 
 def test_a_verdict_compares_what_is_written_with_the_target():

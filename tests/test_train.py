@@ -1,6 +1,8 @@
 """Whole steps through the loop, on a tiny model."""
 import dataclasses
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ import torch
 
 import config
 import grpo
+import reward
 import runs
+import sample
 import tasks
 import train
 
@@ -17,7 +21,7 @@ SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_
 
 
 def run_of(folder, model, **more):
-    train.train(train.TrainConfig(out=str(folder), model=model, **{**SMALL, **more}))
+    train.train(train.TrainConfig(**{**SMALL, "out": str(folder), "model": model, **more}))
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return lines, [json.loads(line) for line in (Path(folder) / "rollouts.jsonl").read_text().splitlines()]
 
@@ -62,11 +66,134 @@ def test_training_on_a_file_of_problems(tmp_path, tiny_folder):
     assert groups[0]["question"].startswith("What is")
 
 
+def maths_file(tmp_path, n=120):
+    """n problems with MATH's fields; levels 0 to 5."""
+    rows = [{"problem": f"What is {i} + {i}?", "answer": f"${2 * i}$", "level": i % 6} for i in range(n)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return str(tmp_path / "m.jsonl")
+
+
+def test_maths_trains_on_the_levels_asked_for(tmp_path, tiny_folder):
+    _, groups = run_of(tmp_path / "run", tiny_folder, task="math", data=maths_file(tmp_path), levels="3-4,5", steps=4,
+                       eval_every=1, eval_problems=0)
+    assert len(groups) == 8 and all(int(g["answer"]) // 2 % 6 in (3, 4, 5) for g in groups)
+
+
+def test_prompts_that_do_not_fit_the_context_are_passed_over_aloud(tmp_path, tiny_folder, capsys):
+    rows = [{"problem": "long " * (900 if i % 4 else 1) + str(i), "answer": i} for i in range(60)]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    lines, groups = run_of(tmp_path / "run", tiny_folder, task="math", data=str(tmp_path / "l.jsonl"), steps=3, eval_every=1)
+    assert all(g["question"].count("long") == 1 for g in groups)
+    assert "too long with 12 new tokens" in capsys.readouterr().err
+
+
+RIGHT = {"auto": "work</think> <answer>{}</answer>", "answer-tag": "work</think> <answer>{}</answer>",
+         "boxed": r"so \boxed{{{}}}", "last-number": "so it is\n#### {}"}
+
+
 @pytest.mark.parametrize("recipe", sorted((Path(__file__).parent.parent / "recipes").glob("*.toml")), ids=lambda p: p.stem)
-def test_every_recipe_starts(tmp_path, tiny_folder, recipe):
-    settings = config.read_toml(str(recipe), train.TrainConfig)
-    lines, _ = run_of(tmp_path / "run", tiny_folder, **{**settings, "steps": 1, "max_new_tokens": 12})
-    assert lines[1]["step"] == 1
+def test_every_recipe_starts(tmp_path, tiny_folder, recipe, monkeypatch):
+    """A step of the recipe's own template, task, reward and loss, on a tiny model that is taken to be right now and then."""
+    real, settings = reward.score, config.read_toml(str(recipe), train.TrainConfig)
+    right = RIGHT[settings.get("answer_style", "auto")]
+
+    def sometimes_right(name, text, problem, finished=True, style="auto"):
+        return real(name, right.format(problem.answer) if len(text) % 2 else text, problem, True, style)
+    monkeypatch.setattr(reward, "score", sometimes_right)
+    if "data" in settings:
+        assert settings["task"] == "math" and settings["data"].startswith("data/")
+        settings["data"] = maths_file(tmp_path)
+    lines, _ = run_of(tmp_path / "run", **{
+        **settings, "model": tiny_folder, "steps": 1, "prompts_per_step": 4, "group_size": 4, "max_new_tokens": 12,
+        "eval_problems": 4, "eval_suite": "", "reward": settings.get("reward", "dr_grpo")})
+    assert lines[1]["step"] == 1 and 0 < lines[1]["accuracy"] < 1 and lines[1]["grad_norm"] > 0
+
+
+# ---------------------------------------------------------------- grading beside the sampler
+
+def test_grading_begins_before_the_sampler_is_done(tmp_path, tiny_folder, monkeypatch):
+    graded, real_score, real_generate = threading.Event(), reward.score, sample.generate
+
+    def score(*args):
+        graded.set()
+        return real_score(*args)
+
+    def generate(*args, **more):
+        graded.clear()
+        rollouts = real_generate(*args, **more)
+        assert "on_done" not in more or graded.wait(5)
+        return rollouts
+    monkeypatch.setattr(reward, "score", score)
+    monkeypatch.setattr(sample, "generate", generate)
+    lines, _ = run_of(tmp_path / "run", tiny_folder)
+    assert lines[1]["seconds_reward"] < lines[1]["seconds"] and 0 < lines[1]["grading_share"] < 1
+
+
+def test_every_reward_belongs_to_its_response_however_long_grading_takes(tmp_path, tiny_folder, monkeypatch):
+    real = reward.score
+
+    def slow(name, text, problem, *rest):
+        time.sleep(len(text) % 5 / 500)
+        return dataclasses.replace(real(name, text, problem, *rest), why=problem.question + text)
+    monkeypatch.setattr(reward, "score", slow)
+    _, groups = run_of(tmp_path / "run", tiny_folder)
+    assert len({g["question"] for g in groups}) == 2
+    assert all(r["why"] == g["question"] + r["text"] for g in groups for r in g["responses"])
+
+
+def test_a_fault_in_a_reward_is_not_swallowed(tmp_path, tiny_folder, monkeypatch):
+    def fault(right, parsed, reading):
+        raise ZeroDivisionError("in the reward") if armed else None
+    armed = []
+    monkeypatch.setattr(reward, "score", lambda *a: armed and fault(*a[:3]) or reward.Reward(0.0, 0.0, 0.0, ""))
+    real = train.one_step
+    monkeypatch.setattr(train, "one_step", lambda this: armed.append(1) or real(this))
+    with pytest.raises(ZeroDivisionError, match="in the reward"):
+        run_of(tmp_path / "run", tiny_folder)
+
+
+# ---------------------------------------------------------------- benchmarks during training, and resuming
+
+def benchmark(n, answer):
+    return [tasks.Problem("math", f"What is {i}?", answer, f"b{i}") for i in range(n)]
+
+
+def test_a_suite_is_evaluated_with_the_held_out_problems_and_leaves_the_training_alone(tmp_path, tiny_folder, monkeypatch):
+    asked, drawn, real = [], [], sample.generate
+
+    def generate(model, tokenizer, prompts, sampling, *args, **more):
+        drawn.append((more.get("progress"), len(prompts), sampling.temperature))
+        return real(model, tokenizer, prompts, sampling, *args, **more)
+    monkeypatch.setattr(sample, "generate", generate)
+    monkeypatch.setattr(runs.benchmarks, "load", lambda suite, folder: asked.append((suite, folder)) or {
+        "aime24": benchmark(5, "1"), "gsm8k": benchmark(3, "2")})
+    monkeypatch.setattr(reward, "check", lambda answer, problem: (problem.answer == "1", True, ""))
+    more = dict(steps=2, eval_every=2, answer_style="last-number")
+    lines, _ = run_of(tmp_path / "run", tiny_folder, eval_suite="aime24,gsm8k", eval_suite_problems=2, data_dir="there",
+                      **more)
+    evaluation = [("held-out", 8, 1.0), ("aime24", 2, 0.0), ("gsm8k", 2, 0.0)]
+    assert asked == [("aime24,gsm8k", "there")] and [d for d in drawn if d[0]] == 2 * evaluation
+    assert [sorted(k for k in line if k in ("eval_aime24", "eval_gsm8k", "eval_mean")) for line in lines] == [
+        ["eval_aime24", "eval_gsm8k", "eval_mean"], [], ["eval_aime24", "eval_gsm8k", "eval_mean"]]
+    for line in lines[::2]:
+        assert line["eval_gsm8k"] == 0 and line["eval_mean"] == (line["eval_aime24"] + line["eval_gsm8k"]) / 2
+    run_of(tmp_path / "without", tiny_folder, **more)
+    a, b = ((runs.checkpoints(tmp_path / x)[-1] / "model.safetensors").read_bytes() for x in ("run", "without"))
+    assert a == b
+
+
+def test_a_run_on_a_file_goes_on_from_another_folder_and_from_before_there_were_levels(tmp_path, tiny_folder, monkeypatch):
+    maths_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run_of(tmp_path / "run", tiny_folder, task="math", data="m.jsonl")
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    for new in ("levels", "answer_style", "eval_suite", "eval_suite_problems", "data_dir"):
+        del stored[new]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2), {"resume", "steps"}))
+    assert runs.checkpoints(tmp_path / "run")[-1].name == "step-2"
 
 
 @pytest.mark.parametrize("template", [t for t in tasks.TEMPLATES if t != "chat"])

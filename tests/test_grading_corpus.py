@@ -1,0 +1,183 @@
+"""The grader against the corpus of grading_cases.py, which was written without sight of it."""
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from grader import grade_answer
+from grading_cases import DIFFERENT, EQUAL, HOSTILE, TOLERANCE, distinct_pairs
+
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+ONE_WAY = {"boxed", "think and answer tags", "sentences", "hedges", "choices", "words"}  # a gold is not written like these
+VALUES = [topic for topic in EQUAL if topic not in ONE_WAY]
+
+
+def grade(*case):
+    """The grade, or the error in words, so that one crash does not hide the other cases."""
+    try:
+        return grade_answer(*case)
+    except Exception as error:
+        return f"raised {error!r:.100}"
+
+
+def wrong(cases, expected):
+    """A line for each (prediction, gold[, tolerance]) whose grade is not the expected one."""
+    grades = [(case, grade(*case)) for case in cases]
+    return [f"{case[0][:160]!r} against {case[1][:80]!r}{f' within {case[2]}' if case[2:] else ''}: {got}"
+            for case, got in grades if got is not expected]
+
+
+def nothing(failures):
+    assert not failures, f"{len(failures)} graded wrongly:\n  " + "\n  ".join(failures)
+
+
+def swapped(pairs):
+    return [(gold, prediction) for prediction, gold in pairs]
+
+
+@pytest.mark.parametrize("topic", EQUAL)
+def test_equal_answers_are_right(topic):
+    nothing(wrong(EQUAL[topic], True))
+
+
+@pytest.mark.parametrize("topic", VALUES)
+def test_equal_answers_are_right_the_other_way_round(topic):
+    nothing(wrong(swapped(EQUAL[topic]), True))
+
+
+@pytest.mark.parametrize("topic", DIFFERENT)
+def test_near_misses_are_wrong(topic):
+    nothing(wrong(DIFFERENT[topic], False))
+
+
+@pytest.mark.parametrize("topic", [topic for topic in DIFFERENT if topic not in ONE_WAY])
+def test_near_misses_are_wrong_the_other_way_round(topic):
+    # 58,500 for a gold of two numbers is how a list looks without spaces
+    nothing(wrong([pair for pair in swapped(DIFFERENT[topic]) if pair[0] != "58,500"], False))
+
+
+def in_responses(pairs):
+    """The pairs with each prediction in a whole response of two kinds in turn; not those with `$` or `\\(` of their own."""
+    forms = (r"So the answer is $\boxed{{{}}}$.", r"<think>Is it \boxed{{1234321}}?</think> <answer>{}</answer>")
+    plain = [(p, g) for p, g in pairs if not any(mark in p for mark in ("$", r"\(", r"\["))]
+    return [(forms[i % 2].format(p), g) for i, (p, g) in enumerate(plain)]
+
+
+@pytest.mark.parametrize("topic", VALUES)
+def test_equal_answers_are_right_in_a_whole_response(topic):
+    nothing(wrong(in_responses(EQUAL[topic]), True))
+
+
+@pytest.mark.parametrize("topic", [topic for topic in DIFFERENT if topic not in ONE_WAY])
+def test_near_misses_are_wrong_in_a_whole_response(topic):
+    nothing(wrong(in_responses(DIFFERENT[topic]), False))
+
+
+@pytest.mark.parametrize("topic", EQUAL)
+def test_an_answer_that_only_the_thinking_holds_earns_nothing(topic):
+    nothing(wrong([(f"<think>{p}</think>", g) for p, g in EQUAL[topic] if "</think>" not in p], False))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_stated_error_is_an_absolute_one(right):
+    nothing(wrong([case[:3] for case in TOLERANCE if case[3] is right], right))
+
+
+class Hangs(BaseException):
+    """Not an Exception, so that no handler of the grader takes it for one of its own."""
+
+
+def stop(*_):
+    raise Hangs
+
+
+def timed(prediction, gold):
+    """(prediction, gold, grade, seconds), in this process's own seconds: a busy machine does not count."""
+    start = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, 3.0)  # six times what a case may take
+    try:
+        return prediction, gold, grade(prediction, gold), time.process_time() - start
+    except Hangs:
+        return prediction, gold, "stopped after 3 s", 3.0
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    """Each hostile case, graded once: a second time might come from a cache."""
+    before = signal.signal(signal.SIGPROF, stop)
+    yield [timed(*case) for case in HOSTILE]
+    signal.signal(signal.SIGPROF, before)
+
+
+def test_hostile_answers_earn_nothing(hostile):
+    nothing([f"{p[:80]!r} ({len(p)} characters) against {g!r}: {got}" for p, g, got, _ in hostile if got is not False])
+
+
+def test_no_hostile_answer_takes_half_a_second(hostile):
+    nothing([f"{p[:80]!r} ({len(p)} characters) against {g!r}: {s:.2f} s" for p, g, _, s in hostile if s > 0.5])
+
+
+def test_every_gold_of_the_corpus_is_its_own_answer():
+    golds = {gold for side in (EQUAL, DIFFERENT) for pairs in side.values() for _, gold in pairs}
+    nothing(wrong([(gold, gold) for gold in sorted(golds)], True))
+
+
+# ---------------------------------------------------------------- real golds and real solutions
+
+def rows(name):
+    if not (DATA / name).exists():
+        pytest.skip(f"{DATA / name} is missing: the real golds are not tested")
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+
+
+def last_box(text):
+    """The content of the last box with matched braces, or None."""
+    start, depth = text.rfind(r"\boxed{") + len(r"\boxed{"), 1
+    for end in range(start, len(text)):
+        depth += (text[end] == "{") - (text[end] == "}")
+        if depth == 0 and start >= len(r"\boxed{"):
+            return text[start:end]
+    return None
+
+
+@pytest.mark.parametrize("name", ["math500.jsonl", "math_train.jsonl", "gsm8k_test.jsonl", "aime24.jsonl", "amc23.jsonl"])
+def test_every_real_gold_is_its_own_answer(name):
+    golds = sorted({str(row["answer"]).split("#### ")[-1].strip() for row in rows(name)} - {""})
+    nothing(wrong([(gold, gold) for gold in golds], True))
+    nothing(wrong([(rf"\boxed{{{gold}}}", gold) for gold in golds], True))
+
+
+def test_every_gold_of_olympiadbench_is_its_own_answer_with_and_without_dollars():
+    golds = sorted({row["final_answer"][0] for row in rows("olympiadbench.jsonl")})
+    nothing(wrong([(gold, gold) for gold in golds], True))
+    nothing(wrong([(rf"\boxed{{{gold.strip('$')}}}", gold) for gold in golds if "$" not in gold[1:-1]], True))
+
+
+@pytest.mark.parametrize("name", ["math500.jsonl", "minerva_math.jsonl", "aime24.jsonl", "gsm8k_test.jsonl"])
+def test_every_reference_solution_is_a_right_response(name):
+    pairs = []
+    for row in rows(name):
+        solution = row.get("solution", row.get("answer"))
+        gold = solution.split("#### ")[-1] if name.startswith("gsm8k") else row.get("answer", last_box(solution))
+        if name.startswith("gsm8k") or last_box(solution) is not None:  # one solution of AIME has no box
+            pairs.append((solution, gold))
+    nothing(wrong(pairs, True))
+
+
+def test_the_corpus_is_large_and_says_each_thing_once():
+    pairs = [[pair for topic in side.values() for pair in topic] for side in (EQUAL, DIFFERENT)] + [HOSTILE]
+    equal, different, hostile = map(len, pairs)
+    assert equal + different >= 900 and 0.8 < equal / different < 1.25 and hostile >= 120 and len(TOLERANCE) >= 40
+    assert all(len(set(side)) == len(side) for side in pairs)
+    assert not set(pairs[0]) & (set(pairs[1]) | set(swapped(pairs[1])) | set(HOSTILE))
+
+
+def test_the_pairs_for_timing_are_distinct_and_graded_as_marked():
+    pairs = distinct_pairs()
+    assert len(pairs) == len({pair[:2] for pair in pairs}) == 4000
+    for right in (True, False):
+        nothing(wrong([pair[:2] for pair in pairs[::21] if pair[2] is right], right))  # 21: every kind comes up
