@@ -5,7 +5,9 @@ Each function reads one thing from the tokens and returns its tree (the kinds st
 from fractions import Fraction
 
 from lexer import DECORATION, DOLLARS, FUNCTIONS, Unfit
+from units import CARDINALS
 
+BOLD = ("mathbf", "boldsymbol", "bm", "pmb")
 LONGEST_NUMBER = 400  # digits
 LARGEST_EXPONENT = 400  # of ten, in 4e33
 
@@ -32,7 +34,7 @@ def words(p):
     while p.peek()[0] in ("text", "id"):
         found.append(p.take().strip())
     if len(found) == 1 and p.accept("_"):  # \\text{A5}_{11}
-        return ("based", found[0], "".join(raw(p)))
+        return based(p, found[0])
     return ("words", " ".join(found))
 
 
@@ -42,7 +44,7 @@ def number(p):
     if len(mantissa) > LONGEST_NUMBER or len(exponent) > 5 or abs(int(exponent or 0)) > LARGEST_EXPONENT:
         raise Unfit("a number is too long")
     if p.accept("_"):
-        return ("based", text, "".join(raw(p)))
+        return based(p, text)
     value = Fraction(mantissa.rstrip(".") or "0") * Fraction(10) ** int(exponent or 0)
     if "." in mantissa and p.peek() in (("cmd", "overline"), ("cmd", "dot"), ("cmd", "bar")):
         p.take()
@@ -51,6 +53,12 @@ def number(p):
             raise Unfit("a period of no digits")
         value += Fraction(int(period), (10 ** len(period) - 1) * 10 ** places)
     return ("num", value)
+
+
+def based(p, digits: str):
+    """Digits in a base, which may be written out: 40_{nine}."""
+    base = "".join(raw(p))
+    return ("based", digits, CARDINALS.get(base.lower(), base))
 
 
 def raw(p) -> list[str]:
@@ -134,7 +142,7 @@ def command(p, name: str):
     if name in ("infty", "emptyset"):
         return ("const", "inf") if name == "infty" else ("set", [])
     if name in DOLLARS:
-        return ("unit", p.factor(), DOLLARS[name])
+        return ("unit", p.signed() if p.next_is("-") else p.factor(), DOLLARS[name])
     if name == "{set":
         return braces(p)
     pairs = {"lfloor": "rfloor", "lceil": "rceil", "langle": "rangle"}
@@ -143,13 +151,15 @@ def command(p, name: str):
         if name == "langle":
             return ("seq", "(", ")", tree[1] if tree[0] == "list" else [tree])
         return ("fn", "floor" if name == "lfloor" else "ceil", [tree])
-    if name in DECORATION and (p.peek(1)[0] in ("num", "text") or p.peek(1)[1] in ("frac", "sqrt", "(", "-", "[")):
-        return p.argument()  # bold mathematics
+    if name in BOLD and not (p.peek(1)[0] == "id" and p.peek(2)[1] == "}"):
+        return p.argument()
+    if name in DECORATION and p.peek(1)[0] == "num":
+        raise Unfit(name)  # a bar over a number says something
     if name in DECORATION:
         inside = "".join(raw(p))
         if name == "mathbb" and inside == "R":
             return ("seq", "(", ")", [("neg", ("const", "inf")), ("const", "inf")])
-        return variable(p, inside if len(inside) == 1 and inside not in "ei" and name not in ("dot", "ddot", "bar")
+        return variable(p, inside if len(inside) == 1 and inside not in "ei" and name in ("vec", *BOLD, "mathcal", "mathfrak", "mathscr")
                              else f"{name}({inside})")
     if name in ("boxed", "fbox"):
         return p.argument()

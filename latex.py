@@ -15,11 +15,12 @@ Left out on purpose: sums, integrals, limits, congruences and ellipses: such ans
 import functools
 from fractions import Fraction
 
-from atoms import atom, group, raw
+from atoms import atom, based, group, raw
 from lexer import OPERATORS, Unfit, clean, tokens
 from units import unit_name
 
 LONGEST = 2000  # characters of an answer
+MOST_TERMS = 100  # of a sum or product: a tree of them is as deep
 DEEPEST = 40  # brackets within brackets: each costs some ten Python frames
 ENDS = (None, None)
 
@@ -88,9 +89,11 @@ class Parser:
         self.depth += 1
         if self.depth > DEEPEST:
             raise Unfit("too deep")
-        tree = self.signed() if self.next_is("+", "-", "pm", "mp") else self.term()
+        tree, terms = self.signed() if self.next_is("+", "-", "pm", "mp") else self.term(), 1
         while self.next_is("+", "-", "pm", "mp"):
-            sign = self.take()
+            sign, terms = self.take(), terms + 1
+            if terms > MOST_TERMS:
+                raise Unfit("too many terms")
             right = self.term()
             tree = {"+": ("add", [tree, right]), "-": ("add", [tree, ("neg", right)]), "pm": ("pm", tree, right),
                     "mp": ("pm", tree, ("neg", right))}[sign]
@@ -100,6 +103,8 @@ class Parser:
     def signed(self):
         sign = self.take()
         right = self.signed() if self.next_is("+", "-") else self.term()
+        if right[0] == "unit" and sign == "-":  # -\\$5
+            return ("unit", ("neg", right[1]), right[2])
         zero = ("num", Fraction(0))
         if right[0] == "based" and sign == "-":
             return ("based", "-" + right[1], right[2])
@@ -124,8 +129,11 @@ class Parser:
 
     def term(self):
         """factor {(* | / | nothing) factor}, from left to right"""
-        tree = self.factor()
+        tree, factors = self.factor(), 0
         while tree[0] != "words":
+            factors += 1
+            if factors > MOST_TERMS:
+                raise Unfit("too many factors")
             if self.accept("*", "cdot", "times"):
                 tree = ("mul", [tree, self.signed() if self.next_is("-", "+") else self.factor()])
             elif self.next_is("/"):
@@ -174,7 +182,7 @@ class Parser:
             elif self.accept("degree"):
                 tree = ("deg", tree)
             elif tree[0] == "num" and tree[1].denominator == 1 and self.accept("_"):  # (40)_9
-                tree = ("based", str(tree[1]), "".join(raw(self)))
+                tree = based(self, str(tree[1]))
             elif self.accept("^"):
                 tree = ("pow", tree, self.argument())
             else:

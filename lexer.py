@@ -33,7 +33,7 @@ STYLING = [(re.compile(pattern), new) for pattern, new in (
     (r",\s*\\!\s*(?=\d{3}(?!\d))|\{,\}\s*(?:\\!)?\s*(?=\d{3}(?!\d))", ""),  # a written thousands separator
     (r"\{,\}", "."), (r"\\!", ""), (r"\\[,;: ]", " "),
     (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
-    (r"\\(?:hspace|vspace|phantom|hphantom|label|tag)\*?\{[^{}]*\}", " "),
+    (r"\\(?:hspace|vspace|phantom|hphantom|label|(?:text)?color)\*?\{[^{}]*\}", " "),
     (r"\\(begin|end)\{(?:aligned|align|equation|gather|gathered|split)\*?\}", " "),
     (r"\{\s*(\\(?:cdot|times))\s*\}|(?<![A-Za-z])\{\s*([-=+,])\s*\}", r"\1\2 "), (r"\\Bbb(?![A-Za-z])", r"\\mathbb"),
     (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|thinspace|enspace|hfill|break|bf|it|rm|boldmath"
@@ -46,6 +46,7 @@ STYLING = [(re.compile(pattern), new) for pattern, new in (
     (r"\\frac\s*\{\s*\\(?:%s)\{([^{}]*)\}\s*\}\s*\{\s*\\(?:%s)\{([^{}]*)\}\s*\}" % (TEXT, TEXT), r"\\text{ \1/\2}"),
     (r"\^\s*(?:\{\s*(?:\\circ|\\degree|o)\s*\}|(?:\\circ|\\degree)(?![A-Za-z]))", r"\\degree "),
     (r"\\%", "%"), (r"\\([()\[\]])", " "), (r"\\_", "_"), (r"\\&", "&"), (r"\\#", " "),
+    (r"(?<=\d) +(?:in )?base +(\d+)", r"_{\1}"),
     (r"(?<=[)\]}])\s*U\s*(?=[(\[{\\])", r"\\cup "), (r"(?<=\d)\s+to\s+(?=\d)", ":"),
     (r"\*\*", "^"), (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "),
     (r"\b(?:np|math|numpy|sympy)\.", ""),
@@ -74,7 +75,7 @@ OPERATORS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "
              "equiv": None, "implies": None, "sim": None}
 UNKNOWN = {"sum", "prod", "int", "iint", "oint", "lim", "limsup", "liminf", "pmod", "bmod", "mod", "forall", "exists", "ldots",
            "dots", "cdots", "therefore", "because", "Rightarrow", "rightarrow", "iff", "hline", "newline", "href", "url",
-           "input", "include", "def", "newcommand", "write", "read", "parallel", "perp", "nabla", "partial", "vmatrix"}
+           "input", "include", "def", "newcommand", "write", "read", "parallel", "perp", "nabla", "partial", "vmatrix", "not", "neg", "lnot", "tag"}
 DECORATION = {"mathbf", "boldsymbol", "vec", "hat", "bar", "overline", "tilde", "dot", "ddot", "mathcal", "mathbb", "mathfrak",
               "bm", "pmb", "overrightarrow", "widehat", "underline", "ensuremath", "mathscr"}
 DOLLARS = {"dollar": "$", "mathdollar": "$", "textdollar": "$", "pounds": "£", "euro": "€", "yen": "¥"}
@@ -116,7 +117,7 @@ def unpunctuated(text: str) -> str:
 
 def letters(run: str, previous) -> list[tuple[str, str]]:
     """A run of plain letters as tokens: a known word, a unit after a number, single variables, or a word."""
-    after = previous and (previous[0] == "num" or previous[1] in (")", "}"))
+    after = previous and (previous[0] in ("num", "text") or previous[1] in (")", "}"))
     if after and (run in PLAIN_UNITS or run == "in"):
         return [("text", run)]
     if run in PLAIN_WORDS or run.lower() in ("or", "and"):

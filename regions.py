@@ -6,6 +6,9 @@ from lexer import Unfit
 from values import close, context, elements, is_name, number
 
 
+MOST_PIECES = 60  # intervals of a set
+
+
 def region(tree) -> list | None:
     """A set of real numbers as sorted, disjoint (low, closed, high, closed); None for what is none."""
     kind, m = tree[0], context()
@@ -24,8 +27,8 @@ def region(tree) -> list | None:
         found = functools.reduce(meet, parts) if both else sum(parts, [])  # a, b means or, but: x > 1, x != 2
     elif kind == "words" and tree[1].lower() in ("all real numbers", "all reals", "real numbers"):
         found = [(-m.inf, False, m.inf, False)]
-    elif kind in ("cap", "minus"):
-        left, right = region(tree[1]), region(tree[2])
+    elif kind in ("cap", "minus") or kind == "add" and tree[1][1][0] == "neg" and tree[1][0][0] == "seq":  # R - {2}
+        left, right = map(region, tree[1:] if kind != "add" else (tree[1][0], tree[1][1][1]))
         found = None if left is None or right is None else meet(left, right if kind == "cap" else outside(right, m))
     else:
         return None
@@ -59,6 +62,8 @@ def inequality(tree, m) -> list | None:
 def meet(left: list, right: list) -> list:
     """The intersection of two regions."""
     found = []
+    if len(left) * len(right) > MOST_PIECES:
+        raise Unfit("too many intervals")
     for a, b in itertools.product(left, right):
         low = max((a[0], not a[1]), (b[0], not b[1]))
         high = min((a[2], a[3]), (b[2], b[3]))
@@ -88,7 +93,18 @@ def merged(parts: list) -> list:
     return found
 
 
+def variables(tree) -> list:
+    """What the relations of a tree are about: [x] for 1 < x < 2 or x > 5."""
+    if tree[0] == "rel":
+        return [side for side in tree[1] if is_name(side) or side[:2] == ("fn", "abs")]
+    return [name for part in tree[1:] for name in (variables(part) if isinstance(part, tuple) and part else
+                                                   sum(map(variables, part), []) if isinstance(part, list) else [])]
+
+
 def same_region(a, b) -> bool:
+    called, asked = ({str(name) for name in variables(tree)} for tree in (a, b))
+    if len(called) > 1 or len(asked) > 1 or called and asked and called != asked:
+        return False
     left, right = region(a), region(b)
     return left is not None and right is not None and len(left) == len(right) and all(
         x[1] == y[1] and x[3] == y[3] and close(x[0], y[0], 1e-45) and close(x[2], y[2], 1e-45) for x, y in zip(left, right))

@@ -24,7 +24,8 @@ NO_UNIT = set("""is are was were be not no nor or and to than then maybe perhaps
     between from through until half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh
     eighth eighths ninth tenth tenths hundredth hundredths answer because since where when unless except but however instead
     could might may can cannot should would otherwise alternatively any all every some none both factorial squared cubed mod
-    modulo base power root over by divided multiplied equals equal greater smaller point""".split())
+    modulo base power root over by divided multiplied equals equal greater smaller point lakh crore mil bn tens score gross thousandths
+    twelfths sqrt inverse pairs pair fails rejected doesn't don't isn't anything least most nor never unlike unequal wait""".split())
 DROPPED = {"unit", "units", "square units", "cubic units", "unit^2", "units^2", "unit^3", "units^3", "sq units", "square unit"}
 
 
@@ -38,13 +39,15 @@ def unit_name(words: str) -> tuple[int, str | None]:
     while first.lower().rstrip("s") in NUMBER_WORDS or first.lower() in NUMBER_WORDS:
         factor, words = factor * NUMBER_WORDS[first.lower().rstrip("s")], rest
         first, _, rest = words.partition(" ")
+    if len(words) > 60:
+        return factor, None
     if words.lower() in DROPPED or not words:
         return factor, ""
     words = re.sub(r"\s*(?:/|\bper\b)\s*", "/", words)
     words = re.sub(r"\b(?:square|sq\.?)\s+(\S+)", r"\1^2", words, flags=re.I)
     words = re.sub(r"\bcubic\s+(\S+)", r"\1^3", words, flags=re.I)
     words = re.sub(r"(\S+)\s+squared\b", r"\1^2", re.sub(r"(\S+)\s+cubed\b", r"\1^3", words, flags=re.I), flags=re.I)
-    words = re.sub(r"\s*\^\s*\{?\s*([-0-9]+)\s*\}?", r"^\1", words)
+    words = re.sub(r"\s*\^\s*(?:\{\s*)?([-0-9]+)(?:\s*\})?", r"^\1", words)
     if words.lower() in DROPPED:
         return factor, ""
     parts = re.split(r"([/ ])", words)

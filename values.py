@@ -11,15 +11,18 @@ from fractions import Fraction
 import mpmath
 
 from lexer import Unfit
+from units import NO_UNIT
 
 DIGITS = 60  # of the numeric comparison
 SMALLEST = 1e-52  # what counts as 0 beside numbers of everyday size: DIGITS less some rounding
 MOST_BITS = 20_000  # of an exact power
 LARGEST = 10 ** 6  # exponent, factorial
 LARGEST_FACTORIAL = 500  # computed exactly
+MOST_COMPARISONS = 100  # by numbers, for one answer
+WHOLE = set("ijklmnpqNMK")  # letters that stand for whole numbers in floors and ceilings
 MOST_VALUES = 64  # of a tree with plus-or-minus signs
 HERE = threading.local()  # mpmath's precision is a state of its context: one for each thread
-NOT_A_NUMBER = (ArithmeticError, ValueError, TypeError, mpmath.libmp.NoConvergence)  # what mpmath raises at a pole
+NOT_A_NUMBER = (ArithmeticError, ValueError, TypeError, AttributeError, mpmath.libmp.NoConvergence)  # what mpmath raises at a pole
 
 
 def context():
@@ -30,39 +33,42 @@ def context():
 
 
 def exact(tree) -> Fraction | None:
-    """The rational value of a tree without letters and roots, else None."""
+    """The rational value of a tree without letters and roots, else None; Unfit if it divides by zero or grows too long."""
+    value = rational(tree)
+    if value is not None and value.numerator.bit_length() + value.denominator.bit_length() > MOST_BITS:
+        raise Unfit("the number is too long")
+    return value
+
+
+def rational(tree) -> Fraction | None:
+    """One step of `exact`."""
     kind = tree[0]
     if kind == "num":
         return tree[1]
-    if kind == "neg":
+    if kind in ("neg", "pct"):
         value = exact(tree[1])
-        return None if value is None else -value
-    if kind == "pct":
-        value = exact(tree[1])
-        return None if value is None else value / 100
-    if kind in ("add", "mul"):
-        left, right = exact(tree[1][0]), exact(tree[1][1])
-        return None if left is None or right is None else left + right if kind == "add" else left * right
-    if kind in ("div", "pow"):
-        left, right = exact(tree[1]), exact(tree[2])
-        if left is None or right is None:
-            return None
-        if kind == "div":
-            if right == 0:
-                raise Unfit("divides by zero")
-            return left / right
-        bits = max(left.numerator.bit_length(), left.denominator.bit_length()) * abs(right)
-        if right.denominator == 1 and bits <= MOST_BITS:
-            return left ** int(right)
+        return None if value is None else -value if kind == "neg" else value / 100
     if kind == "fn" and tree[1] in ("factorial", "binom"):
         whole = [exact(part) for part in tree[2]]
         if None not in whole and all(n.denominator == 1 and 0 <= n <= LARGEST_FACTORIAL for n in whole):
             return Fraction({"factorial": math.factorial, "binom": math.comb}[tree[1]](*map(int, whole)))
-    return None
+    if kind not in ("add", "mul", "div", "pow"):
+        return None
+    left, right = (exact(part) for part in (tree[1] if kind in ("add", "mul") else tree[1:]))
+    if left is None or right is None:
+        return None
+    if kind in ("add", "mul"):
+        return left + right if kind == "add" else left * right
+    if kind == "div":
+        if right == 0:
+            raise Unfit("divides by zero")
+        return left / right
+    bits = max(left.numerator.bit_length(), left.denominator.bit_length()) * abs(right)
+    return left ** int(right) if right.denominator == 1 and bits <= MOST_BITS else None
 
 
 def names(tree, found: set | None = None) -> set[str]:
-    """The variables of a tree; functions that want whole numbers leave the mark '#'."""
+    """The variables of a tree; functions that want whole numbers leave the mark '#', floors '~'."""
     found = set() if found is None else found
     if isinstance(tree, list):
         for part in tree:
@@ -70,8 +76,10 @@ def names(tree, found: set | None = None) -> set[str]:
     elif isinstance(tree, tuple):
         if tree[0] in ("var", "call"):
             found.add(tree[1])
-        elif tree[0] == "fn" and tree[1] in ("floor", "ceil", "factorial", "binom", "gcd", "lcm"):
+        elif tree[0] == "fn" and tree[1] in ("factorial", "binom", "gcd", "lcm"):
             found.add("#")
+        elif tree[0] == "fn" and tree[1] in ("floor", "ceil"):
+            found.add("~")
         for part in tree[1:]:
             if isinstance(part, (list, tuple)):
                 names(part, found)
@@ -126,7 +134,7 @@ def function(name: str, x: list, m):
     if name in ("gcd", "lcm", "max", "min"):
         if name in ("max", "min"):
             return (max if name == "max" else min)(x)
-        whole = [int(m.nint(value)) for value in x]
+        whole = [int(value) for value in x]
         if any(value != n for value, n in zip(x, whole)):
             raise Unfit("not whole")
         return m.mpf((math.gcd if name == "gcd" else math.lcm)(*whole))
@@ -153,15 +161,31 @@ def function(name: str, x: list, m):
     return getattr(m, ONE_ARGUMENT[name])(x[0])
 
 
-def points(variables: set[str], m):
-    """Where to compare: fixed random values above 0, where roots and logarithms are single-valued; below 0 at last."""
-    if not variables - {"#"}:
+def points(variables: set[str], m) -> list[dict]:
+    """Where to compare, the same at every call: three points above 0, where roots and logarithms have one value, then
+    three with mixed signs. Whole numbers above 0 where a factorial asks for them; in floors for letters like n."""
+    letters = sorted(variables - {"#", "~"})
+    if not letters:
         return [{}]
-    whole = "#" in variables
-    count = 6 if whole else 4
-    return [{name: m.mpf(random.Random(f"{name}/{k}").randint(1 + k, 9 + 2 * k)) if whole else
-             m.mpf(random.Random(f"{name}/{k}").randint(300, 2700)) / (997 if k < 3 else -997)
-             for name in variables} for k in range(count)]
+    found = []
+    for k in range(6):
+        at = {}
+        for i, name in enumerate(letters):
+            draw = random.Random(f"{name}/{k}")
+            if "#" in variables or "~" in variables and name in WHOLE:
+                at[name] = m.mpf(draw.randint(1 + k, 9 + 2 * k))
+            else:
+                negative = k >= 3 and (k == 3 or (i + k) % 2)
+                at[name] = m.mpf(draw.randint(300, 2700)) / (-997 if negative else 997)
+        found.append(at)
+    return found
+
+
+def count(anew: bool = False) -> None:
+    """Note one more comparison by numbers; Unfit when there were MOST_COMPARISONS since counting began anew."""
+    HERE.left = MOST_COMPARISONS if anew else getattr(HERE, "left", MOST_COMPARISONS) - 1
+    if HERE.left < 0:
+        raise Unfit("too many comparisons")
 
 
 def close(x, y, relative: float) -> bool:
@@ -180,6 +204,7 @@ def same_value(a, b, tolerance: float) -> bool:
     if not variables and tolerance:
         m = context()
         return bool(abs(number(a, m, {}) - number(b, m, {})) <= tolerance)
+    count()
     m = mpmath.fp
     try:  # in double precision first: most pairs differ
         if not close(number(a, m, p := points(variables, m)[0]), number(b, m, p), 1e-6):
@@ -194,7 +219,7 @@ def same_value(a, b, tolerance: float) -> bool:
             continue  # a pole
         if m.isnan(x) or m.isnan(y):
             continue
-        if min(at.values(), default=1) < 0 and (m.im(x) or m.im(y)):
+        if met >= 2 and min(at.values(), default=1) < 0 and (m.im(x) or m.im(y)):
             continue  # branches of roots and logarithms may differ below 0
         if not close(x, y, 1e-45):
             return False
@@ -216,7 +241,9 @@ def is_name(tree) -> bool:
         return is_name(tree[1]) and is_name(tree[2])
     if kind == "seq":
         return all(map(is_name, tree[3]))
-    return kind == "fn" and tree[1] == "abs" and all(map(is_name, tree[2])) or kind == "words"
+    if kind == "fn" and tree[1] == "abs":  # |AB|, not |x|
+        return tree[2][0][0] == "mul" and is_name(tree[2][0])
+    return kind == "words" and not NO_UNIT & set(tree[1].lower().replace("n't", " not ").split())
 
 
 def spread(tree) -> list:

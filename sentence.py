@@ -1,0 +1,91 @@
+r"""The answer in running text: what a grader takes for the answer when it is given a sentence or a whole response.
+
+After the thinking: the answer tags, else the last box, else what follows `####` or `the answer is`, else all of the text if
+all of it is mathematics, else the one value at the end of the last sentence. A sentence that hedges has no answer.
+"""
+import re
+
+from extract import last_boxed
+from latex import LONGEST, parse
+from lexer import TEXT, Unfit
+
+BARE_BOX = re.compile(r"\\boxed ([^ {}$]{1,50})\$?\.?\Z")  # \boxed 5, as LaTeX allows
+TWO_BOXES = re.compile(r"\}[$ ]*(?:or|nor)[$ ]*\\boxed\{")
+LEAD = re.compile(r"\A(?:\\(?:%s) ?\{(?: |[.,:=]|so|thus|hence|therefore|the|final|answer|value|result|is|are|of|we|get|have|it|that)+\}"
+                  r"|\\approx|\\simeq|≈|~) ?" % TEXT, re.I)
+BOLD = re.compile(r"(?<![\w)*])(\*\*?)(?=[^ *])([^*\n]{1,300})\1(?![\w(*])")
+MARKUP = re.compile(r"</?(?:b|i|strong|em|br|p|div|span|center) ?/?>|^#+ ", re.M)
+STATED = re.compile(r"\banswers? ?(?:(?:is|are|=|:|will be|must be)|(?=\n)) ?:? ?"
+                    r"(?:(?:therefore|thus|hence|then|simply|just|clearly|equal to) )*", re.I)
+DENIED = re.compile(r"\b(?:wrong|incorrect|no|not an?|not the|another|other|possible)(?: final)? \Z", re.I)
+HEDGES = re.compile(r"\b(?:or|either|neither|nor|maybe|perhaps|possibly|probably|might|could|not|no|cannot|can't|isn't|aren't|doesn't"
+                    r"|never|unless|wrong|wait|but|actually|instead|approximately|about|around|between|least|most|less|more|longer"
+                    r"|fewer|than|except|options)\b", re.I)
+SPAN = re.compile(r"\$([^$]+)\$|\\\(([^\\]{0,300}(?:\\[^)][^\\]{0,300}){0,40})\\\)|\\\[([^\\]{0,300}(?:\\[^\]][^\\]{0,300}){0,40})\\\]")
+TAIL = re.compile(r"(?:\b(?:is|are|equals|be|was|gives?|get|obtain)\b|=) ?:? ?((?:exactly|clearly) )?([^=]{1,200})\Z")
+
+
+def joined(text: str) -> str:
+    """Each line with single spaces, blank lines left out: patterns then meet one white space at a time."""
+    return "\n".join(line for line in (" ".join(line.split()) for line in text.splitlines()) if line)
+
+
+def readable(text: str) -> bool:
+    """Whether all of a text is mathematics: no sentence, no single word."""
+    try:
+        return "'words'" not in str(parse(text))
+    except (Unfit, RecursionError):
+        return False
+
+
+def final_answer(text: str) -> str:
+    """The answer in a prediction, "" where there is none (rules: top of the file)."""
+    text = text.rpartition("</think>")[2]
+    if "<think>" in text:
+        return ""
+    if "<answer>" in text:
+        text = text.rpartition("<answer>")[2].partition("</answer>")[0]
+    if "\\boxed" in text or "\\fbox" in text:
+        return boxed(text)
+    if "####" in text:
+        text = text.rpartition("####")[2].strip().partition("\n")[0]
+    cut = len(text) > 4 * LONGEST
+    text = joined(text[-4 * LONGEST:])
+    cut, text = cut or len(text) > LONGEST, text[-LONGEST:]
+    text = LEAD.sub("", MARKUP.sub("", BOLD.sub(r"\2", text)).strip())
+    if not cut and readable(text):
+        return text
+    if stated := [found for found in STATED.finditer(text) if not DENIED.search(text[:found.start()])]:
+        return first_sentence(text[stated[-1].end():])
+    return last_value(text, cut)
+
+
+def boxed(text: str) -> str:
+    """The last box; two boxes with `or` between them are no answer."""
+    end = joined(text[-LONGEST:])
+    if "\\boxed" in end:
+        bare = BARE_BOX.search(end, end.rfind("\\boxed"))
+        if bare or TWO_BOXES.search(end):
+            return bare[1] if bare else ""
+    return LEAD.sub("", joined(last_boxed(text) or ""))
+
+
+def first_sentence(text: str) -> str:
+    """What is stated: up to a full stop or an empty end. A number after it takes the statement back."""
+    stated, *rest = re.split(r"\. |\n", text.strip() + " ", maxsplit=1)
+    return "" if rest and re.search(r"\d", rest[0]) else LEAD.sub("", stated.strip())
+
+
+def last_value(text: str, cut: bool) -> str:
+    """The value that the last sentence ends in; all of the text where it has no words, "" where the sentence hedges."""
+    last = re.split(r"(?<=[.!?]) |\n", text)[-1]
+    words = SPAN.sub(" ", last)
+    if not re.search(r"[A-Za-z]{3}", words) or len(last.split()) < 3:
+        return "" if cut else text
+    if HEDGES.search(words):
+        return "" if cut or not last == text else text
+    spans = [next(filter(None, found.groups()), "") for found in SPAN.finditer(last)]
+    if spans:
+        return spans[-1] if not any(re.search(r"\d", span) for span in spans[:-1]) else "" if cut else text
+    tail = TAIL.search(last.rstrip(". "))
+    return tail[2].strip() if tail else "" if cut else text
