@@ -22,7 +22,7 @@ import re
 from latex import LONGEST, parse
 from lexer import TEXT, Unfit, clean, unpunctuated
 from regions import same_region
-from sentence import HEDGES, LEAD, final_answer, joined
+from sentence import HEDGES, LEAD, SPAN, answer_part, final_answer, joined, readable
 from values import NOT_A_NUMBER, close, context, count, elements, exact, is_name, names, number, points, same_value
 
 MOST_ELEMENTS = 40  # of a list: matching takes their square
@@ -269,11 +269,21 @@ def grade_answer(prediction: str, gold: str, tolerance: float = 0.0) -> bool:
     """
     try:
         count(anew=True)
-        marked = any(mark in gold for mark in ("\\boxed", "####", "<answer>"))
-        given, wanted = final_answer(prediction), final_answer(gold) if marked else LEAD.sub("", joined(gold))
+        given, wanted = final_answer(prediction), gold_answer(gold)
+        whole = answer_part(prediction)
+        if len(whole) <= LONGEST and len(wanted) > 40 and literal(whole) == literal(wanted):  # a sentence for an answer
+            return True
         return max(len(given), len(wanted)) <= LONGEST and same_texts(given, wanted, tolerance)
     except Exception:  # the text of a model: whatever it does to the code below, it earns nothing and ends nothing
         return False
+
+
+def gold_answer(gold: str) -> str:
+    """The answer in a gold: behind its mark, or its only formula; else all of it, because no sentence is taken apart."""
+    if any(mark in gold for mark in ("\\boxed", "####", "<answer>")):
+        return final_answer(gold)
+    spans = list(SPAN.finditer(gold)) if len(gold) <= LONGEST and not readable(joined(gold)) else []
+    return spans[0][0] if len(spans) == 1 else LEAD.sub("", joined(gold))
 
 
 def same_texts(given: str, wanted: str, tolerance: float) -> bool:

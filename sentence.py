@@ -38,13 +38,17 @@ def readable(text: str) -> bool:
         return False
 
 
-def final_answer(text: str) -> str:
-    """The answer in a prediction, "" where there is none (rules: top of the file)."""
+def answer_part(text: str) -> str:
+    """What is not thinking, of that the last answer block if there is one."""
     text = text.rpartition("</think>")[2]
     if "<think>" in text:
         return ""
-    if "<answer>" in text:
-        text = text.rpartition("<answer>")[2].partition("</answer>")[0]
+    return text.rpartition("<answer>")[2].partition("</answer>")[0] if "<answer>" in text else text
+
+
+def final_answer(text: str) -> str:
+    """The answer in a prediction, "" where there is none (rules: top of the file)."""
+    text = answer_part(text)
     if "\\boxed" in text or "\\fbox" in text:
         return boxed(text)
     if "####" in text:
