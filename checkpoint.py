@@ -114,7 +114,7 @@ def read_config(folder: Path) -> ModelConfig:
                                             ModelConfig, where))
     except TypeError as error:  # a field is missing
         raise Refusal(f"{where}: {error}") from None
-    if min(v for v in (*vars(config).values(), config.head_size) if type(v) in (int, float) and v is not False) <= 0:
+    if min(v for v in (*vars(config).values(), config.head_size) if type(v) in (int, float)) <= 0:
         raise Refusal(f"{where}: a size is not above 0")
     if config.num_attention_heads % config.num_key_value_heads or config.head_size % 2:
         raise Refusal(f"{where}: num_attention_heads is no multiple of num_key_value_heads, or a head's size is odd")
@@ -218,7 +218,7 @@ def load(path: str, device="cpu", dtype=torch.float32):
     Strict: a missing, surplus or misshapen tensor, a damaged file or a tokenizer without a stop token is a Refusal that
     names it.
     """
-    folder = find(path)
+    folder = find(str(path))
     if missing := missing_files(folder):
         more = f" ({len(missing)} files are missing: the download did not end? fetch it again)" if len(missing) > 1 else ""
         raise Refusal(f"{folder} is not a model folder: no {missing[0]} in it{more}")
@@ -235,7 +235,7 @@ def load(path: str, device="cpu", dtype=torch.float32):
 def config_json(model: Transformer, tokenizer, dtype: torch.dtype) -> dict:
     """What config.json says of a model, in the spelling of transformers 4, which 5 reads as well."""
     c = model.config
-    values = asdict(c) | {"head_dim": c.head_size}
+    values = asdict(c) | {"head_dim": c.head_size}  # said aloud: transformers takes Qwen3's for 128 otherwise
     if c.model_type == "qwen2":
         del values["attention_bias"]
     if c.model_type != "llama":

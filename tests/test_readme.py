@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import checkpoint
+import grading_cases
 import grpo
 import memory
-import checkpoint
 import reward
 import sft
 import tasks
@@ -78,8 +79,15 @@ def test_the_mixture_table_is_the_code():
         assert f"{share * 100:.0f} %" in README
 
 
-def test_the_memory_table_is_the_command():
+def test_the_memory_tables_are_the_command():
     assert memory.table(memory.MemoryConfig()) in README
+    assert memory.recipes(memory.MemoryConfig()) in README
+
+
+def test_the_count_of_grading_cases():
+    tables = (grading_cases.EQUAL, grading_cases.DIFFERENT)
+    cases = sum(len(rows) for table in tables for rows in table.values()) + len(grading_cases.HOSTILE + grading_cases.TOLERANCE)
+    assert f"runs {cases:,} cases" in README
     model = checkpoint.load("base")[0]
     c = model.config
     shape = (c.vocab_size, c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads,
