@@ -33,6 +33,7 @@ from statistics import mean, median
 
 import torch
 
+import checkpoint
 import reward
 import sample
 import tasks
@@ -49,7 +50,7 @@ COLUMNS = {"seconds": 2, "s / 1000 tokens": 3, "tokens/s": 0, "tokens/s ratio": 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    model: str = setting("base", "model folder")
+    model: str = setting("base", "model folder or hub id")
     repeats: int = setting(3, "measured rounds, after one for warming up")
     threads: int = setting(2, "CPU threads")
     prompts: int = setting(16, "Countdown problems")
@@ -85,7 +86,7 @@ class Round:
 
 def set_up(c: BenchConfig, scratch: str) -> Bench:
     torch.set_num_threads(c.threads)
-    folder = Path(c.model) if Path(c.model).exists() else Path(__file__).parent / c.model  # as checkpoint.load finds it
+    folder = checkpoint.find(c.model)
     rng = random.Random(0)
     reward.REWARDS[EVERY_ROW] = lambda *_: (-rng.random(), 0.0)  # negative: the length limit takes nothing from it
     this = open_run(train.TrainConfig(

@@ -174,7 +174,7 @@ def encoded(problems: list[tasks.Problem], template: str, tokenizer) -> list[lis
 
 @dataclass(frozen=True)
 class EvalConfig:
-    model: str = setting("base", "model folder")
+    model: str = setting("base", "model folder or hub id")
     task: str = setting("countdown", "countdown, kk or arithmetic, with a size if you like (countdown:4); math, to grade "
                                      "the answers of --data as maths")
     suite: str | None = setting(None, "benchmarks, instead of --task: math (five of them), gsm8k, or names with commas")

@@ -268,14 +268,18 @@ def grade_answer(prediction: str, gold: str, tolerance: float = 0.0) -> bool:
     tolerance: the absolute error that the gold states, in its own units. Rules: top of the file.
     """
     try:
-        count(anew=True)
-        given, wanted = final_answer(prediction), gold_answer(gold)
-        whole = answer_part(prediction)
-        if len(whole) <= LONGEST and len(wanted) > 40 and literal(whole) == literal(wanted):  # a sentence for an answer
-            return True
-        return max(len(given), len(wanted)) <= LONGEST and same_texts(given, wanted, tolerance)
+        return equal_or_raise(prediction, gold, tolerance)
     except Exception:  # the text of a model: whatever it does to the code below, it earns nothing and ends nothing
         return False
+
+
+def equal_or_raise(prediction: str, gold: str, tolerance: float) -> bool:
+    """What grade_answer says; raises one of NOT_A_NUMBER or RecursionError for a text that is no answer."""
+    count(anew=True)
+    given, wanted, whole = final_answer(prediction), gold_answer(gold), answer_part(prediction)
+    if len(whole) <= LONGEST and len(wanted) > 40 and literal(whole) == literal(wanted):  # a sentence for an answer
+        return True
+    return max(len(given), len(wanted)) <= LONGEST and same_texts(given, wanted, tolerance)
 
 
 def gold_answer(gold: str) -> str:

@@ -89,13 +89,13 @@ class RMSNorm(nn.Module):
 
 def rope_frequency(c: ModelConfig) -> torch.Tensor:
     """Radians per position of each pair of a head's dimensions: [D/2], fp32, on the CPU."""
-    half = c.head_size // 2
-    frequency = c.rope_theta ** (-torch.arange(half, dtype=torch.float32, device="cpu") / half)
+    # In the order of transformers' operations: another one is off by an ulp, which a late position multiplies.
+    frequency = 1.0 / c.rope_theta ** (torch.arange(0, c.head_size, 2, device="cpu").float() / c.head_size)
     if scaling := c.rope_scaling:  # Llama 3.1 (arXiv 2407.21783): a ramp between dividing by the factor and leaving alone
-        turns = scaling.original_max_position_embeddings * frequency / (2 * math.pi)
+        turns = scaling.original_max_position_embeddings / (2 * math.pi / frequency)
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
         keep = ((turns - low) / (high - low)).clamp(0, 1)
-        frequency = frequency * (keep + (1 - keep) / scaling.factor)
+        frequency = (1 - keep) * frequency / scaling.factor + keep * frequency
     return frequency
 
 

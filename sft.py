@@ -29,7 +29,7 @@ from optim import MasterAdamW, micro_batches, pick_device
 class SFTConfig:
     out: str = setting("tuned", "folder for the trained model")
     from_scratch: bool = setting(False, "make the embedded base: new tokenizer, new weights, generated traces")
-    model: str = setting("base", "model folder to start from")
+    model: str = setting("base", "model folder or hub id to start from")
     data: str | None = setting(None, "JSONL file of pairs; without it, traces are generated")
     prompt_field: str = setting("prompt", "field of --data that holds the whole prompt, template included")
     response_field: str = setting("response", "field of --data that holds the response, without the stop token")
@@ -128,9 +128,10 @@ def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[
 
 def encode_pairs(pairs: list[tuple[str, str]], model, tokenizer) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, response ids) of each pair, the stop token at the end; Refusal if one does not fit the context."""
-    prompts, responses = (tokenizer(list(part))["input_ids"] for part in zip(*pairs))
+    said = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]  # they begin in mid-text
+    prompts = [tasks.encode(prompt, "", tokenizer) for prompt, _ in pairs]
     stop = model.stop_ids[0] if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-    rows = [(p, r + [stop]) for p, r in zip(prompts, responses)]
+    rows = [(p, r + [stop]) for p, r in zip(prompts, said)]
     for number, (p, r) in enumerate(rows, 1):
         if len(p) + len(r) > model.config.max_position_embeddings:
             raise Refusal(f"pair {number} has {len(p) + len(r)} tokens, the model's context is "

@@ -41,7 +41,7 @@ from runs import Run, append_line, open_run, resumed, save, summary
 @dataclass(frozen=True)
 class TrainConfig:
     out: str | None = setting(None, "run folder; by default a new one under runs/")
-    model: str = setting("base", "model folder to start from")
+    model: str = setting("base", "model folder or hub id to start from")
     task: str = setting("countdown", "countdown, kk or arithmetic, with a size if you like (countdown:4, kk:3-7), or math")
     data: str | None = setting(None, "JSONL file of problems; with --task math answers count by value, else as they stand")
     question_field: str = setting("", "field of --data that holds the question; by default it is found")
