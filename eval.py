@@ -107,7 +107,6 @@ def mean_interval(groups: list[list[float]]) -> tuple[float | None, float | None
     return mean, mean - half, mean + half
 
 
-
 def flat(found: dict[str, tuple]) -> dict:
     """{"name": (value, low, high)} as {"name": value, "name_ci": [low, high]}."""
     return {key: part for name, (value, low, high) in found.items()

@@ -19,6 +19,7 @@ Left out on purpose: proofs, sums and integrals as answers, equal sets that need
 import itertools
 import re
 
+from extract import extract_answer  # noqa: F401  the other half: where the answer of a response stands
 from latex import LONGEST, parse
 from lexer import TEXT, Unfit, clean, unpunctuated
 from regions import same_region
