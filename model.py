@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute_in_backward
 
-LOGITS_BYTES = 2 ** 28  # the largest fp32 tensor [positions, V] that the trainer makes: 441 positions of Qwen's vocabulary
+LOGITS_BYTES = 256 * 10 ** 6  # the largest fp32 tensor [positions, V] that the trainer makes: 421 positions of Qwen's vocabulary
 
 
 @dataclass(frozen=True)
