@@ -1,4 +1,4 @@
-r"""The smallest parts of an answer: numbers, names, commands, functions, brackets, matrices. Called by latex.py's parser `p`.
+r"""The smallest parts of an answer: numbers, names, functions, brackets, matrices. Called by latex.py's parser `p`.
 
 Each function reads one thing from the tokens and returns its tree (the kinds stand in latex.py); Unfit where it cannot.
 """

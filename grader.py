@@ -22,7 +22,7 @@ import re
 from extract import extract_answer  # noqa: F401  the other half: where the answer of a response stands
 from latex import LONGEST, parse
 from lexer import TEXT, Unfit, clean, unpunctuated
-from regions import same_region
+from regions import TURNED, same_region
 from sentence import HEDGES, LEAD, SPAN, answer_part, final_answer, joined, readable
 from values import NOT_A_NUMBER, close, context, count, elements, exact, is_name, names, number, points, same_value
 
@@ -32,7 +32,7 @@ MOST_ELEMENTS = 40  # of a list: matching takes their square
 # ---------------------------------------------------------------- forms of answers
 
 def unnamed(tree):
-    """(name or None, value) of x = value, value = x, x = formula = value, x \\in set; None where no name stands before it."""
+    """(name, value) of x = value, value = x, x = formula = value, x \\in set; (None, tree) of anything else."""
     if tree[0] != "rel" or set(tree[2]) - {"=", "~", "in"}:
         return None, tree
     sides, signs = list(tree[1]), list(tree[2])
@@ -81,7 +81,6 @@ def same_relation(a, b) -> bool:
         return True
     (left, right), (sign,) = a[1], a[2]
     (other_left, other_right), (other_sign,) = b[1], b[2]
-    turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
     f, g = (("add", [x, ("neg", y)]) for x, y in ((left, right), (other_left, other_right)))
     variables, m = names(f) | names(g), context()
     solved = is_name(other_left) and not names(other_right) or is_name(other_right) and not names(other_left)
@@ -92,24 +91,27 @@ def same_relation(a, b) -> bool:
     ratios = [r for r in ratios if not m.im(r)]
     if len(ratios) < 3 or not all(close(r, ratios[0], 1e-40) for r in ratios) or ratios[0] == 0:
         return False
-    return other_sign == (sign if ratios[0] > 0 else turned.get(sign, sign))
+    return other_sign == (sign if ratios[0] > 0 else TURNED.get(sign, sign))
 
 
 def rows_of(tree) -> list | None:
     """A matrix, a number times one, a tuple of tuples, or a column for a tuple, as rows; None for anything else."""
     if tree[0] == "matrix":
         return tree[1]
-    parts = [part for part in ([tree[1]] if tree[0] == "neg" else tree[1] if tree[0] == "mul" else tree[1:] if tree[0] == "div" else [])]
-    rows = [rows_of(part) if part[0] != "seq" else None for part in parts]
-    if sum(row is not None for row in rows) == 1:  # the number goes into the cells
-        at = next(i for i, row in enumerate(rows) if row is not None)
-        def cell(value):
-            inside = [value if i == at else part for i, part in enumerate(parts)]
-            return ("neg", value) if tree[0] == "neg" else ("mul", inside) if tree[0] == "mul" else ("div", *inside)
-        return [[cell(value) for value in row] for row in rows[at]]
-    if tree[0] == "seq" and all(part[0] == "seq" for part in tree[3]):
-        return [part[3] for part in tree[3]]
-    return [[part] for part in tree[3]] if tree[0] == "seq" else None
+    if tree[0] == "seq":
+        nested = all(part[0] == "seq" for part in tree[3])
+        return [part[3] for part in tree[3]] if nested else [[part] for part in tree[3]]
+    if tree[0] not in ("neg", "mul", "div"):
+        return None
+    parts = list(tree[1]) if tree[0] == "mul" else list(tree[1:])
+    at = [i for i, part in enumerate(parts) if part[0] != "seq" and rows_of(part) is not None]
+    if len(at) != 1:
+        return None
+
+    def cell(value):  # the number goes into the cells
+        inside = parts[:at[0]] + [value] + parts[at[0] + 1:]
+        return ("mul", inside) if tree[0] == "mul" else (tree[0], *inside)
+    return [[cell(value) for value in row] for row in rows_of(parts[at[0]])]
 
 
 # ---------------------------------------------------------------- equality
@@ -122,7 +124,8 @@ def same(a, b, tolerance: float) -> bool:
         (called, a), (asked, b) = unnamed(a), unnamed(b)
         if called and asked and called != asked:
             if called[0] == asked[0] == "call":  # f(n) = n and f(x) = x
-                return called[1] == asked[1] and not names(asked[2]) & names(a) and same(renamed(a, called[2][0], asked[2][0]), b, tolerance)
+                return called[1] == asked[1] and not names(asked[2]) & names(a) and same(
+                    renamed(a, called[2][0], asked[2][0]), b, tolerance)
             return {called[0], asked[0]} == {"call", "var"} and ("var", "y") in (called, asked) and same(a, b, tolerance)
     kinds = {a[0], b[0]}
     if kinds & {"union", "cap", "minus"} or "rel" in kinds or kinds == {"words", "seq"} or ("list" in kinds and any(
@@ -220,7 +223,8 @@ def same_ratio(a, b) -> bool:
         if not 0 < abs(value) < float("inf"):
             return False
     if None in sides:
-        return len(sides[0] or sides[1]) == 2 and same_value(*(("div", *t[1]) if t[0] == "ratio" else t for t in (a, b)), 0.0)
+        a, b = (("div", *tree[1]) if tree[0] == "ratio" else tree for tree in (a, b))
+        return len(sides[0] or sides[1]) == 2 and same_value(a, b, 0.0)
     return len(sides[0]) == len(sides[1]) and all(
         same_value(("mul", [x, sides[1][0]]), ("mul", [y, sides[0][0]]), 0.0) for x, y in zip(sides[0][1:], sides[1][1:]))
 
@@ -239,12 +243,12 @@ def same_based(a, b) -> bool:
 
 # ---------------------------------------------------------------- texts
 
-CONDITION = re.compile(r"[,;]? ?(?:\\(?:text|mbox)\{ ?(?:where|for|with)? ?\}|where|for|with)? ?\(?[kmn] ?\\in ?\\mathbb ?\{?[ZN]\}?"
-                       r"(?:\^[+*]|_\+)?\)?\Z")
+CONDITION = re.compile(r"[,;]? ?(?:\\(?:text|mbox)\{ ?(?:where|for|with)? ?\}|where|for|with)? ?"
+                       r"\(?[kmn] ?\\in ?\\mathbb ?\{?[ZN]\}?(?:\^[+*]|_\+)?\)?\Z")
 UNIT = r"(?:[mshgLNJWVAKC]|[kcm]m|min|sec|kg|kWh?|kJ|Pa|kPa|mol|eV)(?: ?\^? ?\{?-?[1-4]\}?)?"
 UNIT_TAIL = re.compile(r"(?<=[\d)}]) (%s(?: ?(?:/|\\cdot|\*|·| ) ?%s){0,3})\.?\Z" % (UNIT, UNIT))
-LABEL = re.compile(r"(?:\\(?:%s|mathbf) ?\{ ?)?\(? ?([A-J]) ?[).:]+ ?\}? ?[.:)]? ?(?:\\ |\\quad ?)?(?![,;})]|or\b|and\b|\\text)(?=\S)"
-                   % TEXT)
+LABEL = re.compile(r"(?:\\(?:%s|mathbf) ?\{ ?)?\(? ?([A-J]) ?[).:]+ ?\}? ?[.:)]? ?(?:\\ |\\quad ?)?" % TEXT +
+                   r"(?![,;})]|or\b|and\b|\\text)(?=\S)")
 LETTER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
 CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) )?[(\[]?([A-Za-z])[)\].]?")
 TIME = re.compile(r"(\d{1,2}:[0-5]\d(?::[0-5]\d)?)(?: ?([ap])\.?m)?", re.I)
@@ -307,7 +311,8 @@ def same_texts(given: str, wanted: str, tolerance: float) -> bool:
         choice, bare = CHOICE.fullmatch(plain(given)), plain(wanted) == letter[1]
         if choice and (choice[1] if bare else choice[1].upper()) == letter[1] or label and label[1] == letter[1]:
             return True
-    return same_mathematics(given, wanted, tolerance) or bool(label) and same_mathematics(given[label.end():], wanted, tolerance)
+    return same_mathematics(given, wanted, tolerance) or bool(label) and same_mathematics(
+        given[label.end():], wanted, tolerance)  # (B) 12 is 12
 
 
 def same_mathematics(given: str, wanted: str, tolerance: float) -> bool:

@@ -2,10 +2,11 @@ r"""Reads a mathematical answer, in LaTeX or as typed, into a tree. Nothing is e
 
 A tree is a tuple whose first item names it:
 
-    num Fraction | const pi,e,i,inf | var name | call name [trees] (f(x), unknown) | add [trees] | mul [trees] | div a b | neg a | pow a b | fn name [trees]
-    pm a b (a plus or minus b) | list [trees] joiner (bare commas, "or", "and") | seq open close [trees] (in brackets)
-    set [trees] | union, cap, minus a b | matrix [rows] | rel [trees] [operators] | ratio [trees] | based digits base
-    pct a | deg a | unit a name | words text
+    num Fraction | const pi,e,i,inf | var name | call name [trees] (f(x), an unknown function)
+    add [trees] | mul [trees] | div a b | neg a | pow a b | fn name [trees] | pm a b (a plus or minus b)
+    list [trees] joiner (bare commas, "or", "and") | seq open close [trees] (in brackets) | set [trees] | matrix [rows]
+    union, cap, minus a b | rel [trees] [signs] | ratio [trees] | based digits base | pct a | deg a | unit a name
+    words text
 
 One pass of regular expressions makes tokens, a recursive descent makes the tree; what the grammar does not know is `Unfit`.
 Length, depth, digits and powers of ten are bounded, so the time is.
@@ -23,6 +24,8 @@ LONGEST = 2000  # characters of an answer
 MOST_TERMS = 100  # of a sum or product: a tree of them is as deep
 DEEPEST = 40  # brackets within brackets: each costs some ten Python frames
 ENDS = (None, None)
+BETWEEN = {"or", "and", "cup", "cap", "setminus", "pm", "mp", "times", "cdot", "choose", "over", "newrow", "{set", "}set",
+           "rfloor", "rceil", "rangle"}  # commands that no factor begins with
 
 
 class Parser:
@@ -151,8 +154,7 @@ class Parser:
         """Whether a factor begins here, so that standing side by side means a product."""
         kind, value = self.peek()
         if kind == "cmd":
-            return value not in OPERATORS and value not in ("or", "and", "cup", "cap", "setminus", "pm", "mp", "times", "cdot",
-                                                            "}set", "rfloor", "rceil", "rangle", "newrow", "choose", "over", "{set")
+            return value not in OPERATORS and value not in BETWEEN
         return kind in ("num", "id", "begin") or kind == "sym" and (value in "([{" or value == "|" and not self.bars)
 
     def factor(self):

@@ -88,7 +88,8 @@ def recipe_needs(r: TrainConfig, c: MemoryConfig) -> tuple[str, float, float]:
 
 def recipes(c: MemoryConfig) -> str:
     """One line per published recipe."""
-    lines = [f"{'recipe':<20}{'shape':<14}{'steps':>6}{'rollouts':>10}{'longest':>9}{'GB':>7}{'hours, at least':>17}   computed"]
+    lines = [f"{'recipe':<20}{'shape':<14}{'steps':>6}{'rollouts':>10}{'longest':>9}{'GB':>7}{'hours, at least':>17}"
+             "   computed"]
     for path in sorted((Path(__file__).parent / "recipes").glob("*.toml")):
         r = TrainConfig(**read_toml(str(path), TrainConfig))
         if "/" in r.model:  # a model of the hub; the embedded base needs no table

@@ -5,8 +5,8 @@ import itertools
 from lexer import Unfit
 from values import close, context, elements, is_name, number
 
-
 MOST_PIECES = 60  # intervals of a set
+TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def region(tree) -> list | None:
@@ -40,9 +40,9 @@ def inequality(tree, m) -> list | None:
     sides, signs, inf = tree[1], tree[2], m.inf
     if signs == ["in"]:
         return region(sides[1]) if is_name(sides[0]) else None
-    if len(sides) == 2 and (side := sides[0])[:2] == ("fn", "abs") and side[2][0][0] == "var" and signs[0] in ("<", "<=", ">", ">="):
-        bound, low = sides[1], {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[signs[0]]
-        parts = [region(("rel", [side[2][0], end], [sign])) for end, sign in ((bound, signs[0]), (("neg", bound), low))]
+    if len(sides) == 2 and sides[0][:2] == ("fn", "abs") and sides[0][2][0][0] == "var" and signs[0] in TURNED:
+        inner, bound = sides[0][2][0], sides[1]  # |x| < c is x < c and x > -c, |x| > c one of the two
+        parts = [region(("rel", [inner, bound], signs)), region(("rel", [inner, ("neg", bound)], [TURNED[signs[0]]]))]
         return None if None in parts else meet(*parts) if signs[0][0] == "<" else sum(parts, [])
     at = [i for i, side in enumerate(sides) if is_name(side) and side[0] != "fn"]
     if len(at) != 1 or set(signs) - {"<", ">", "<=", ">=", "!="} or len(sides) > 3 or (len(sides) == 3 and at != [1]):

@@ -11,17 +11,18 @@ from lexer import TEXT, Unfit
 
 BARE_BOX = re.compile(r"\\boxed ([^ {}$]{1,50})\$?\.?\Z")  # \boxed 5, as LaTeX allows
 TWO_BOXES = re.compile(r"\}[$ ]*(?:or|nor)[$ ]*\\boxed\{")
-LEAD = re.compile(r"\A(?:\\(?:%s) ?\{(?: |[.,:=]|so|thus|hence|therefore|the|final|answer|value|result|is|are|of|we|get|have|it|that)+\}"
-                  r"|\\approx|\\simeq|≈|~) ?" % TEXT, re.I)
+LEAD = re.compile(r"\A(?:\\(?:%s) ?\{(?: |[.,:=]|so|thus|hence|therefore|the|final|answer|value|result|is|are|of|we|get|have|it"
+                  r"|that)+\}|\\approx|\\simeq|≈|~) ?" % TEXT, re.I)
 BOLD = re.compile(r"(?<![\w)*])(\*\*?)(?=[^ *])([^*\n]{1,300})\1(?![\w(*])")
 MARKUP = re.compile(r"</?(?:b|i|strong|em|br|p|div|span|center) ?/?>|^#+ ", re.M)
 STATED = re.compile(r"\banswers? ?(?:(?:is|are|=|:|will be|must be)|(?=\n)) ?:? ?"
                     r"(?:(?:therefore|thus|hence|then|simply|just|clearly|equal to) )*", re.I)
 DENIED = re.compile(r"\b(?:wrong|incorrect|no|not an?|not the|another|other|possible)(?: final)? \Z", re.I)
-HEDGES = re.compile(r"\b(?:or|either|neither|nor|maybe|perhaps|possibly|probably|might|could|not|no|cannot|can't|isn't|aren't|doesn't"
-                    r"|never|unless|wrong|wait|but|actually|instead|approximately|about|around|between|least|most|less|more|longer"
-                    r"|fewer|than|except|options)\b", re.I)
-SPAN = re.compile(r"\$([^$]+)\$|\\\(([^\\]{0,300}(?:\\[^)][^\\]{0,300}){0,40})\\\)|\\\[([^\\]{0,300}(?:\\[^\]][^\\]{0,300}){0,40})\\\]")
+HEDGES = re.compile(r"\b(?:or|either|neither|nor|maybe|perhaps|possibly|probably|might|could|not|no|cannot|can't|isn't|aren't"
+                    r"|doesn't|never|unless|wrong|wait|but|actually|instead|approximately|about|around|between|least|most"
+                    r"|less|more|longer|fewer|than|except|options)\b", re.I)
+INNER = r"([^\\]{0,300}(?:\\[^)\]][^\\]{0,300}){0,40})"  # of \( \) and \[ \], bounded
+SPAN = re.compile(r"\$([^$]+)\$|\\\(%s\\\)|\\\[%s\\\]" % (INNER, INNER))
 TAIL = re.compile(r"(?:\b(?:is|are|equals|be|was|gives?|get|obtain)\b|=) ?:? ?((?:exactly|clearly) )?([^=]{1,200})\Z")
 
 

@@ -4,29 +4,31 @@ import re
 # one name: its spellings. Plurals in -s and -es are found by themselves.
 SPELLINGS = {
     "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
-    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram", "g": "gram gramme gm", "kg": "kilogram kilo",
-    "lb": "pound lbs", "oz": "ounce", "s": "second sec", "ms": "millisecond", "min": "minute", "h": "hour hr", "day": "",
-    "week": "", "month": "", "year": "yr", "ml": "milliliter millilitre", "l": "liter litre", "gal": "gallon", "cent": "¢",
-    "$": "dollar usd buck", "€": "euro", "£": "", "mph": "mi/h", "km/h": "kph kmph kmh", "hz": "hertz", "khz": "kilohertz", "n": "newton",
-    "j": "joule", "kj": "kilojoule", "w": "watt", "kw": "kilowatt", "k": "kelvin", "pa": "pascal", "v": "volt", "mol": "mole",
-    "ev": "electronvolt", "rad": "radian", "nm": "nanometer nanometre", "°c": "celsius", "°f": "fahrenheit", "person": "people",
-}
+    "nm": "nanometer nanometre", "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram",
+    "g": "gram gramme gm", "kg": "kilogram kilo", "lb": "pound lbs", "oz": "ounce", "s": "second sec", "ms": "millisecond",
+    "min": "minute", "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr", "ml": "milliliter millilitre",
+    "l": "liter litre", "gal": "gallon", "cent": "¢", "$": "dollar usd buck", "€": "euro", "£": "", "mph": "mi/h",
+    "km/h": "kph kmph kmh", "hz": "hertz", "khz": "kilohertz", "n": "newton", "j": "joule", "kj": "kilojoule", "w": "watt",
+    "kw": "kilowatt", "k": "kelvin", "pa": "pascal", "v": "volt", "mol": "mole", "ev": "electronvolt", "rad": "radian",
+    "°c": "celsius", "°f": "fahrenheit", "person": "people"}
 NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in (name, *spellings.split())}
 # Abbreviations that are units also outside \text{}; single letters and cd, pm, am, ... are more often products there.
-PLAIN_UNITS = {"mm", "cm", "km", "ft", "yd", "mi", "mg", "kg", "gm", "lb", "lbs", "oz", "sec", "min", "hr", "hrs", "mins", "mL", "ml",
-               "mph", "kph", "Hz", "kHz", "km/h", "inch", "feet", "foot", "mile", "miles", "day", "days", "year", "inches",
-               "usd", "USD", "sq", "eV", "kW", "kJ", "mol", "rad", "men", "ways", "pts", "cups", "eggs", "cats", "dogs"}
-CARDINALS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
+PLAIN_UNITS = set("""mm cm km ft yd mi mg kg gm lb lbs oz sec min hr hrs mins mL ml mph kph Hz kHz inch inches feet foot mile
+    miles day days year usd USD sq eV kW kJ mol rad men ways pts cups eggs cats dogs""".split())
+CARDINALS = {word: str(n) for n, word in enumerate(
+    "zero one two three four five six seven eight nine ten eleven twelve".split())}
 NUMBER_WORDS = {"dozen": 12, "hundred": 100, "thousand": 10 ** 3, "million": 10 ** 6, "billion": 10 ** 9, "trillion": 10 ** 12}
 # Words that change what the number before them says, or that hedge: behind them nothing counts as a unit.
-NO_UNIT = set("""is are was were be not no nor or and to than then maybe perhaps possibly probably likely about approximately
-    around nearly roughly almost wrong incorrect false true correct plus minus times more less fewer if either neither
-    between from through until half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh
-    eighth eighths ninth tenth tenths hundredth hundredths answer because since where when unless except but however instead
-    could might may can cannot should would otherwise alternatively any all every some none both factorial squared cubed mod
-    modulo base power root over by divided multiplied equals equal greater smaller point lakh crore mil bn tens score gross thousandths
-    twelfths sqrt inverse pairs pair fails rejected doesn't don't isn't anything least most nor never unlike unequal wait""".split())
-DROPPED = {"unit", "units", "square units", "cubic units", "unit^2", "units^2", "unit^3", "units^3", "sq units", "square unit"}
+NO_UNIT = set("""
+    is are was were be not no nor or and to than then maybe perhaps possibly probably likely about approximately
+    around nearly roughly almost wrong incorrect false true correct plus minus times more less fewer if either
+    neither between from through until half halves third thirds quarter quarters fourth fourths fifth fifths
+    sixth sixths seventh eighth eighths ninth tenth tenths hundredth hundredths answer because since where when
+    unless except but however instead could might may can cannot should would otherwise alternatively any all
+    every some none both factorial squared cubed mod modulo base power root over by divided multiplied equals
+    equal greater smaller point lakh crore mil bn tens score gross thousandths twelfths sqrt inverse pairs pair
+    fails rejected doesn't don't isn't anything least most never unlike unequal wait""".split())
+DROPPED = {"unit", "units", "square unit", "square units", "sq units", "cubic units", "unit^2", "units^2", "unit^3", "units^3"}
 
 
 def unit_name(words: str) -> tuple[int, str | None]:

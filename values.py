@@ -86,9 +86,7 @@ def names(tree, found: set | None = None) -> set[str]:
     return found
 
 
-ONE_ARGUMENT = {"sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "arcsin": "asin", "arccos": "acos",
-                "arctan": "atan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "ln": "ln", "exp": "exp", "cis": "expj", "floor": "floor",
-                "ceil": "ceil"}
+MPMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "cis": "expj"}  # of functions of one argument
 
 
 def number(tree, m, at: dict):
@@ -158,7 +156,7 @@ def function(name: str, x: list, m):
         return power(x[0], m.mpf(1) / 3, Fraction(1, 3), m)
     if name == "exp" and abs(x[0]) > LARGEST:
         raise Unfit("too large")
-    return getattr(m, ONE_ARGUMENT[name])(x[0])
+    return getattr(m, MPMATH_NAMES.get(name, name))(x[0])
 
 
 def points(variables: set[str], m) -> list[dict]:
