@@ -110,7 +110,7 @@ def bracket(p):
 
 def matrix(p):
     name = p.take()
-    if name.rstrip("*") not in ("matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "array"):
+    if name.rstrip("*") not in ("matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "array", "cases"):
         raise Unfit(name)
     if name == "array":
         raw(p)
@@ -122,6 +122,11 @@ def matrix(p):
         elif not p.accept("&") and p.peek()[0] != "end":
             raise Unfit("a matrix row")
     p.take()
+    cells = [cell for row in rows for cell in row]
+    if cells and all(cell[0] == "rel" for cell in cells):  # a system: x = 1, y = 2
+        return ("list", cells, "and") if len(cells) > 1 else cells[0]
+    if name == "cases":
+        raise Unfit(name)
     return ("matrix", [row for row in rows if row])  # a last row may end in \\\\
 
 
@@ -151,21 +156,26 @@ def command(p, name: str):
         if name == "langle":
             return ("seq", "(", ")", tree[1] if tree[0] == "list" else [tree])
         return ("fn", "floor" if name == "lfloor" else "ceil", [tree])
-    if name in BOLD and not (p.peek(1)[0] == "id" and p.peek(2)[1] == "}"):
-        return p.argument()
-    if name in DECORATION and p.peek(1)[0] == "num":
-        raise Unfit(name)  # a bar over a number says something
     if name in DECORATION:
-        inside = "".join(raw(p))
-        if name == "mathbb" and inside == "R":
-            return ("seq", "(", ")", [("neg", ("const", "inf")), ("const", "inf")])
-        return variable(p, inside if len(inside) == 1 and inside not in "ei" and name in ("vec", *BOLD, "mathcal", "mathfrak", "mathscr")
-                             else f"{name}({inside})")
+        return decorated(p, name)
     if name in ("boxed", "fbox"):
         return p.argument()
     if name in ("rfloor", "rceil", "rangle", "}set", "newrow", "right", "left", "end", "choose", "per"):
         raise Unfit(name)
     return variable(p, name)
+
+
+def decorated(p, name: str):
+    """Bold is only looks, and so is the arrow of a vector's name; any other mark makes another name, a bar over digits none."""
+    if name in BOLD and not (p.peek(1)[0] == "id" and p.peek(2)[1] == "}"):
+        return p.argument()
+    if p.peek(1)[0] == "num":
+        raise Unfit(name)
+    inside = "".join(raw(p))
+    if name == "mathbb" and inside == "R":
+        return ("seq", "(", ")", [("neg", ("const", "inf")), ("const", "inf")])
+    same_name = len(inside) == 1 and inside not in "ei" and name in (*BOLD, "vec", "mathcal", "mathfrak", "mathscr")
+    return variable(p, inside if same_name else f"{name}({inside})")
 
 
 def braces(p):

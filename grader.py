@@ -23,7 +23,7 @@ from extract import extract_answer  # noqa: F401  the other half: where the answ
 from latex import LONGEST, parse
 from lexer import TEXT, Unfit, clean, unpunctuated
 from regions import TURNED, same_region
-from sentence import HEDGES, LEAD, SPAN, answer_part, final_answer, joined, readable
+from sentence import HEDGES, answer_part, final_answer, gold_answer
 from values import NOT_A_NUMBER, close, context, count, elements, exact, is_name, names, number, points, same_value
 
 MOST_ELEMENTS = 40  # of a list: matching takes their square
@@ -44,7 +44,9 @@ def unnamed(tree):
     name = None
     while len(sides) > 1 and is_name(sides[0]):
         name, sides, signs = name or sides[0], sides[1:], signs[1:]
-    if name and name[0] == "seq" and (sides[-1][0] != "seq" or len(sides[-1][3]) != len(name[3])):  # (x, y) = 5
+    if name and name[0] == "fn" and names(sides[-1]):  # tan x = 2x is to be solved
+        return None, tree
+    if name and name[0] == "seq" and "in" not in tree[2] and (sides[-1][0] != "seq" or len(sides[-1][3]) != len(name[3])):  # (x, y) = 5
         return None, tree
     if len(sides) == 2 and name is None and is_name(sides[1]) and "in" not in signs:
         name, sides = sides[1], sides[:1]
@@ -67,8 +69,9 @@ def matched(left: list, right: list, tolerance: float) -> bool:
     if len(left) != len(right) or len(left) > MOST_ELEMENTS:
         return False
     rest = list(right)
-    for part in left:
-        found = next((i for i, other in enumerate(rest) if same(part, other, tolerance)), None)
+    for part in left:  # within a set, {1} is not 1
+        found = next((i for i, other in enumerate(rest) if (part[0] == "set") == (other[0] == "set")
+                      and same(part, other, tolerance)), None)
         if found is None:
             return False
         rest.pop(found)
@@ -118,6 +121,10 @@ def rows_of(tree) -> list | None:
 
 def same(a, b, tolerance: float) -> bool:
     """Whether two trees say the same; `b` is the gold."""
+    a, b = (tree[1][1] if tree[0] == "mul" and tree[1][0][0] == "var" and tree[1][0][1].isupper() and tree[1][1][0] == "seq"
+            else tree for tree in (a, b))  # the point A(3, 4)
+    if a[0] == b[0] == "rel" and len(a[2]) == len(b[2]) > 1 and same_chain(upwards(a), upwards(b)):
+        return True
     if a[0] == b[0] == "rel" and len(a[2]) == len(b[2]) == 1 and a[2] != ["in"] and same_relation_or_not(a, b):
         return True
     if "rel" in (a[0], b[0]):
@@ -152,6 +159,15 @@ def same_relation_or_not(a, b) -> bool:
         return same_relation(a, b)
     except NOT_A_NUMBER:
         return False
+
+
+def upwards(tree):
+    """A chain of relations read from its small end."""
+    return ("rel", tree[1][::-1], [TURNED[sign] for sign in tree[2][::-1]]) if set(tree[2]) <= {">", ">="} else tree
+
+
+def same_chain(a, b) -> bool:
+    return a[2] == b[2] and set(a[2]) <= {"<", "<="} and all(same(x, y, 0.0) for x, y in zip(a[1], b[1]))
 
 
 def renamed(tree, old, new):
@@ -243,14 +259,17 @@ def same_based(a, b) -> bool:
 
 # ---------------------------------------------------------------- texts
 
-CONDITION = re.compile(r"[,;]? ?(?:\\(?:text|mbox)\{ ?(?:where|for|with)? ?\}|where|for|with)? ?"
-                       r"\(?[kmn] ?\\in ?\\mathbb ?\{?[ZN]\}?(?:\^[+*]|_\+)?\)?\Z")
+CONDITION = re.compile(r"[,;]? ?(?:\\ )?(?:\\(?:text|mbox)\{,? ?(?:where|for|with|for any|for all)? ?\}|where|for(?: any| all)?|with)? ?"
+                       r"\(?[kmn] ?(?:\\in ?\\(?:math(?:bb|bf)|Bbb|bf) ?\{?[ZN]\}?(?:\^[+*]|_\+)?"
+                       r"|(?:\\text\{)? ?(?:is )?an(?:y)? (?:positive )?integer\}?)\)?\Z"
+                       r"|,? ?\\text\{ ?for (?:any|all|some) (?:real )?constants? ?\} ?[a-zA-Z]\Z")
 UNIT = r"(?:[mshgLNJWVAKC]|[kcm]m|min|sec|kg|kWh?|kJ|Pa|kPa|mol|eV)(?: ?\^? ?\{?-?[1-4]\}?)?"
 UNIT_TAIL = re.compile(r"(?<=[\d)}]) (%s(?: ?(?:/|\\cdot|\*|·| ) ?%s){0,3})\.?\Z" % (UNIT, UNIT))
 LABEL = re.compile(r"(?:\\(?:%s|mathbf) ?\{ ?)?\(? ?([A-J]) ?[).:]+ ?\}? ?[.:)]? ?(?:\\ |\\quad ?)?" % TEXT +
                    r"(?![,;})]|or\b|and\b|\\text)(?=\S)")
 LETTER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
-CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) )?[(\[]?([A-Za-z])[)\].]?")
+CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) ?)?[(\[]?([A-Za-z])[)\].]?")
+SYNONYMS = {"dne": "does not exist", "no solutions": "no solution", "no real solutions": "no real solution"}
 TIME = re.compile(r"(\d{1,2}:[0-5]\d(?::[0-5]\d)?)(?: ?([ap])\.?m)?", re.I)
 
 
@@ -263,8 +282,10 @@ def plain(text: str) -> str:
 def literal(text: str) -> str:
     """What two spellings of one text have in common: as `plain`, and words in small letters."""
     text = plain(text)
-    words = re.fullmatch(r"[A-Za-z0-9', ]*[A-Za-z]{3}[A-Za-z0-9', -]*", text)
-    return " ".join(text.lower().replace("-", " ").split()) if words else text
+    if not re.fullmatch(r"[A-Za-z0-9', ]*[A-Za-z]{3}[A-Za-z0-9', -]*|[Nn][Oo]", text):
+        return text
+    text = re.sub(r"^(?:an?|the) ", "", " ".join(text.lower().replace("-", " ").split()))
+    return SYNONYMS.get(text, re.sub(r"(?<= )([a-z]{3,})s$", r"\1", text))
 
 
 def grade_answer(prediction: str, gold: str, tolerance: float = 0.0) -> bool:
@@ -282,17 +303,9 @@ def equal_or_raise(prediction: str, gold: str, tolerance: float) -> bool:
     """What grade_answer says; raises one of NOT_A_NUMBER or RecursionError for a text that is no answer."""
     count(anew=True)
     given, wanted, whole = final_answer(prediction), gold_answer(gold), answer_part(prediction)
-    if len(whole) <= LONGEST and len(wanted) > 40 and literal(whole) == literal(wanted):  # a sentence for an answer
-        return True
+    if len(whole) <= LONGEST and (said := literal(whole)) == literal(gold):  # before a sentence is taken apart
+        return bool(re.search(r"[\w\\]", said))
     return max(len(given), len(wanted)) <= LONGEST and same_texts(given, wanted, tolerance)
-
-
-def gold_answer(gold: str) -> str:
-    """The answer in a gold: behind its mark, or its only formula; else all of it, because no sentence is taken apart."""
-    if any(mark in gold for mark in ("\\boxed", "####", "<answer>")):
-        return final_answer(gold)
-    spans = list(SPAN.finditer(gold)) if len(gold) <= LONGEST and not readable(joined(gold)) else []
-    return spans[0][0] if len(spans) == 1 else LEAD.sub("", joined(gold))
 
 
 def same_texts(given: str, wanted: str, tolerance: float) -> bool:
@@ -303,7 +316,7 @@ def same_texts(given: str, wanted: str, tolerance: float) -> bool:
     if said == asked:
         return bool(re.search(r"[\w\\]", asked))
     if (time := TIME.fullmatch(asked)) and (other := TIME.fullmatch(said)):
-        return time[1] == other[1] and None in (time[2], other[2])
+        return time[1] == other[1] and (None in (time[2], other[2]) or time[2].lower() == other[2].lower())
     label, letter = LABEL.match(given), CHOICE.fullmatch(plain(wanted))
     if label and (LETTER.search(given, label.end()) or HEDGES.search(given, label.end())):
         label = None  # two choices are none

@@ -47,6 +47,7 @@ STYLING = [(re.compile(pattern), new) for pattern, new in (  # in this order
     (r"\\(?:leq(?:slant)?|le)" + END + "|<=", r"\\le "), (r"\\lt" + END, "<"), (r"\\(?:neq|not\s*=)|!=", r"\\ne "),
     (r"\\frac\s*\{\s*\\(?:%s)\{([^{}]*)\}\s*\}\s*\{\s*\\(?:%s)\{([^{}]*)\}\s*\}" % (TEXT, TEXT), r"\\text{ \1/\2}"),
     (r"\^\s*(?:\{\s*(?:\\circ|\\degree|o)\s*\}|(?:\\circ|\\degree)" + END + ")", r"\\degree "),
+    (r"\{\s*(\\overline\{\d+\})\s*\}", r"\1"), (r"(?<![A-Za-z\\{])([A-F][0-9A-F]*\d[0-9A-F]*)_\{?(1[1-6])\}?", r"\\text{\1}_{\2}"),
     (r"\\%", "%"), (r"\\([()\[\]])", " "), (r"\\_", "_"), (r"\\&", "&"), (r"\\#", " "),
     # as people type
     (r"(?<=\d) +(?:in )?base +(\d+)", r"_{\1}"), (r"(?<=\d)\s+to\s+(?=\d)", ":"),
@@ -114,7 +115,7 @@ SAME_COMMAND = {"cdotp": "cdot", "ast": "cdot", "div": "/", "lvert": "|", "rvert
                 "asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc",
                 "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "varnothing": "emptyset",
                 "backslash": "setminus", "degrees": "degree", "deg": "degree", "infinity": "infty", "inf": "infty",
-                "oo": "infty", "Infinity": "infty", "union": "cup", "thickapprox": "approx", "simeq": "approx",
+                "oo": "infty", "Infinity": "infty", "union": "cup", "bigcup": "cup", "bigcap": "cap", "thickapprox": "approx", "simeq": "approx",
                 "varphi": "phi", "varepsilon": "epsilon", "percent": "%"}
 FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log",
              "lg", "exp", "cis", "abs", "floor", "ceil", "cbrt", "gcd", "lcm", "max", "min"}
@@ -190,6 +191,10 @@ def words(value: str) -> list[tuple[str, str]]:
         return [("id", bare)]
     if bare in ("%", "percent", "per cent"):
         return [("sym", "%")]
+    if bare == "to":
+        return [("sym", ":")]
+    if bare.lower() == "infinity":
+        return [("cmd", "infty")]
     if bare in ("degree", "degrees"):
         return [("cmd", "degree")]
     if bare.lower() in CARDINALS:

@@ -65,6 +65,14 @@ def final_answer(text: str) -> str:
     return last_value(text, cut)
 
 
+def gold_answer(gold: str) -> str:
+    """The answer in a gold: behind its mark, or its only formula; else all of it, because no sentence is taken apart."""
+    if any(mark in gold for mark in ("\\boxed", "####", "<answer>")):
+        return final_answer(gold)
+    spans = list(SPAN.finditer(gold)) if len(gold) <= LONGEST and not readable(joined(gold)) else []
+    return spans[0][0] if len(spans) == 1 else LEAD.sub("", joined(gold))
+
+
 def boxed(text: str) -> str:
     """The last box; two boxes with `or` between them are no answer."""
     end = joined(text[-LONGEST:])

@@ -22,7 +22,8 @@ MOST_COMPARISONS = 100  # by numbers, for one answer
 WHOLE = set("ijklmnpqNMK")  # letters that stand for whole numbers in floors and ceilings
 MOST_VALUES = 64  # of a tree with plus-or-minus signs
 HERE = threading.local()  # mpmath's precision is a state of its context: one for each thread
-NOT_A_NUMBER = (ArithmeticError, ValueError, TypeError, AttributeError, mpmath.libmp.NoConvergence)  # what mpmath raises at a pole
+# What mpmath raises at a pole or for an argument that makes no sense; Unfit is a ValueError
+NOT_A_NUMBER = (ArithmeticError, ValueError, TypeError, AttributeError, mpmath.libmp.NoConvergence)
 
 
 def context():
@@ -239,6 +240,8 @@ def is_name(tree) -> bool:
         return is_name(tree[1]) and is_name(tree[2])
     if kind == "seq":
         return all(map(is_name, tree[3]))
+    if kind in ("cap", "union") or kind == "fn" and tree[1] in ("sin", "cos", "tan"):  # P(A and B), cos theta
+        return all(map(is_name, tree[1:] if kind != "fn" else tree[2]))
     if kind == "fn" and tree[1] == "abs":  # |AB|, not |x|
         return tree[2][0][0] == "mul" and is_name(tree[2][0])
     return kind == "words" and not NO_UNIT & set(tree[1].lower().replace("n't", " not ").split())

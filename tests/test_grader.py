@@ -9,6 +9,7 @@ import latex
 import lexer
 import tasks
 from grader import final_answer, grade_answer
+from grading_sample import KNOWN, SAMPLE
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 FILES = ("aime24", "amc23", "math500", "minerva_math", "olympiadbench", "gsm8k_test")
@@ -110,6 +111,12 @@ def test_threads_agree_with_one():
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda pair: grade_answer(*pair), pairs)) == alone
     assert True in alone and False in alone
+
+
+def test_the_second_sample():
+    wrong = [(said, gold) for said, gold, right, _ in SAMPLE if grade_answer(said, gold) is not right]
+    assert len(SAMPLE) > 1100
+    assert {pair for pair in wrong if "cases" not in pair[0]} == set(KNOWN) and len(wrong) == len(KNOWN) + 1
 
 
 def test_a_sentence_is_cut_to_its_answer():
