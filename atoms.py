@@ -166,7 +166,7 @@ def command(p, name: str):
 
 
 def decorated(p, name: str):
-    """Bold is only looks, and so is the arrow of a vector's name; any other mark makes another name, a bar over digits none."""
+    """Bold is only looks, and so is the arrow of a vector's name; any other mark makes another name, over digits none."""
     if name in BOLD and not (p.peek(1)[0] == "id" and p.peek(2)[1] == "}"):
         return p.argument()
     if p.peek(1)[0] == "num":

@@ -21,9 +21,9 @@ import re
 
 from extract import extract_answer  # noqa: F401  the other half: where the answer of a response stands
 from latex import LONGEST, parse
-from lexer import TEXT, Unfit, clean, unpunctuated
+from lexer import TEXT, Unfit
 from regions import TURNED, same_region
-from sentence import HEDGES, answer_part, final_answer, gold_answer
+from sentence import HEDGES, answer_part, final_answer, gold_answer, literal, plain, same_words
 from values import NOT_A_NUMBER, close, context, count, elements, exact, is_name, names, number, points, same_value
 
 MOST_ELEMENTS = 40  # of a list: matching takes their square
@@ -46,7 +46,8 @@ def unnamed(tree):
         name, sides, signs = name or sides[0], sides[1:], signs[1:]
     if name and name[0] == "fn" and names(sides[-1]):  # tan x = 2x is to be solved
         return None, tree
-    if name and name[0] == "seq" and "in" not in tree[2] and (sides[-1][0] != "seq" or len(sides[-1][3]) != len(name[3])):  # (x, y) = 5
+    tuple_of_as_many = sides[-1][0] == "seq" and name and len(sides[-1][3]) == len(name[-1])
+    if name and name[0] == "seq" and "in" not in tree[2] and not tuple_of_as_many:  # (x, y) = 5
         return None, tree
     if len(sides) == 2 and name is None and is_name(sides[1]) and "in" not in signs:
         name, sides = sides[1], sides[:1]
@@ -259,7 +260,8 @@ def same_based(a, b) -> bool:
 
 # ---------------------------------------------------------------- texts
 
-CONDITION = re.compile(r"[,;]? ?(?:\\ )?(?:\\(?:text|mbox)\{,? ?(?:where|for|with|for any|for all)? ?\}|where|for(?: any| all)?|with)? ?"
+CONDITION = re.compile(r"[,;]? ?(?:\\ )?(?:\\(?:text|mbox)\{,? ?(?:where|with|for(?: any| all)?)? ?\}"
+                       r"|where|with|for(?: any| all)?)? ?"
                        r"\(?[kmn] ?(?:\\in ?\\(?:math(?:bb|bf)|Bbb|bf) ?\{?[ZN]\}?(?:\^[+*]|_\+)?"
                        r"|(?:\\text\{)? ?(?:is )?an(?:y)? (?:positive )?integer\}?)\)?\Z"
                        r"|,? ?\\text\{ ?for (?:any|all|some) (?:real )?constants? ?\} ?[a-zA-Z]\Z")
@@ -269,23 +271,7 @@ LABEL = re.compile(r"(?:\\(?:%s|mathbf) ?\{ ?)?\(? ?([A-J]) ?[).:]+ ?\}? ?[.:)]?
                    r"(?![,;})]|or\b|and\b|\\text)(?=\S)")
 LETTER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
 CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) ?)?[(\[]?([A-Za-z])[)\].]?")
-SYNONYMS = {"dne": "does not exist", "no solutions": "no solution", "no real solutions": "no real solution"}
 TIME = re.compile(r"(\d{1,2}:[0-5]\d(?::[0-5]\d)?)(?: ?([ap])\.?m)?", re.I)
-
-
-def plain(text: str) -> str:
-    """The text without styling, white space only between letters and digits."""
-    text = re.sub(r"\\(?:%s) ?\{([^{}]*)\}" % TEXT, r" \1 ", clean(text))
-    return unpunctuated(re.sub(r" ?([^\w\s]) ?", r"\1", " ".join(text.split())))
-
-
-def literal(text: str) -> str:
-    """What two spellings of one text have in common: as `plain`, and words in small letters."""
-    text = plain(text)
-    if not re.fullmatch(r"[A-Za-z0-9', ]*[A-Za-z]{3}[A-Za-z0-9', -]*|[Nn][Oo]", text):
-        return text
-    text = re.sub(r"^(?:an?|the) ", "", " ".join(text.lower().replace("-", " ").split()))
-    return SYNONYMS.get(text, re.sub(r"(?<= )([a-z]{3,})s$", r"\1", text))
 
 
 def grade_answer(prediction: str, gold: str, tolerance: float = 0.0) -> bool:
@@ -302,9 +288,9 @@ def grade_answer(prediction: str, gold: str, tolerance: float = 0.0) -> bool:
 def equal_or_raise(prediction: str, gold: str, tolerance: float) -> bool:
     """What grade_answer says; raises one of NOT_A_NUMBER or RecursionError for a text that is no answer."""
     count(anew=True)
-    given, wanted, whole = final_answer(prediction), gold_answer(gold), answer_part(prediction)
-    if len(whole) <= LONGEST and (said := literal(whole)) == literal(gold):  # before a sentence is taken apart
-        return bool(re.search(r"[\w\\]", said))
+    if same_words(answer_part(prediction), gold):  # before it is taken apart
+        return True
+    given, wanted = final_answer(prediction), gold_answer(gold)
     return max(len(given), len(wanted)) <= LONGEST and same_texts(given, wanted, tolerance)
 
 

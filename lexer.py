@@ -47,7 +47,8 @@ STYLING = [(re.compile(pattern), new) for pattern, new in (  # in this order
     (r"\\(?:leq(?:slant)?|le)" + END + "|<=", r"\\le "), (r"\\lt" + END, "<"), (r"\\(?:neq|not\s*=)|!=", r"\\ne "),
     (r"\\frac\s*\{\s*\\(?:%s)\{([^{}]*)\}\s*\}\s*\{\s*\\(?:%s)\{([^{}]*)\}\s*\}" % (TEXT, TEXT), r"\\text{ \1/\2}"),
     (r"\^\s*(?:\{\s*(?:\\circ|\\degree|o)\s*\}|(?:\\circ|\\degree)" + END + ")", r"\\degree "),
-    (r"\{\s*(\\overline\{\d+\})\s*\}", r"\1"), (r"(?<![A-Za-z\\{])([A-F][0-9A-F]*\d[0-9A-F]*)_\{?(1[1-6])\}?", r"\\text{\1}_{\2}"),
+    (r"\{\s*(\\overline\{\d+\})\s*\}", r"\1"),
+    (r"(?<![A-Za-z\\{])([A-F][0-9A-F]*\d[0-9A-F]*)_\{?(1[1-6])\}?", r"\\text{\1}_{\2}"),
     (r"\\%", "%"), (r"\\([()\[\]])", " "), (r"\\_", "_"), (r"\\&", "&"), (r"\\#", " "),
     # as people type
     (r"(?<=\d) +(?:in )?base +(\d+)", r"_{\1}"), (r"(?<=\d)\s+to\s+(?=\d)", ":"),

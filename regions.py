@@ -96,7 +96,8 @@ def merged(parts: list) -> list:
 def variables(tree) -> list:
     """What the relations of a tree are about: [x] for 1 < x < 2 or x > 5."""
     if tree[0] == "rel":
-        return [side[2][0] if side[:2] == ("fn", "abs") else side for side in tree[1] if is_name(side) or side[:2] == ("fn", "abs")]
+        inner = [side[2][0] if side[:2] == ("fn", "abs") else side for side in tree[1]]
+        return [side for side in inner if is_name(side)]
     return [name for part in tree[1:] for name in (variables(part) if isinstance(part, tuple) and part else
                                                    sum(map(variables, part), []) if isinstance(part, list) else [])]
 

@@ -7,8 +7,9 @@ import re
 
 from extract import last_boxed
 from latex import LONGEST, parse
-from lexer import TEXT, Unfit
+from lexer import TEXT, Unfit, clean, unpunctuated
 
+SYNONYMS = {"dne": "does not exist", "no solutions": "no solution", "no real solutions": "no real solution"}
 BARE_BOX = re.compile(r"\\boxed ([^ {}$]{1,50})\$?\.?\Z")  # \boxed 5, as LaTeX allows
 TWO_BOXES = re.compile(r"\}[$ ]*(?:or|nor)[$ ]*\\boxed\{")
 LEAD = re.compile(r"\A(?:\\(?:%s) ?\{(?: |[.,:=]|so|thus|hence|therefore|the|final|answer|value|result|is|are|of|we|get|have|it"
@@ -24,6 +25,29 @@ HEDGES = re.compile(r"\b(?:or|either|neither|nor|maybe|perhaps|possibly|probably
 INNER = r"([^\\]{0,300}(?:\\[^)\]][^\\]{0,300}){0,40})"  # of \( \) and \[ \], bounded
 SPAN = re.compile(r"\$([^$]+)\$|\\\(%s\\\)|\\\[%s\\\]" % (INNER, INNER))
 TAIL = re.compile(r"(?:\b(?:is|are|equals|be|was|gives?|get|obtain)\b|=) ?:? ?((?:exactly|clearly) )?([^=]{1,200})\Z")
+
+
+def plain(text: str) -> str:
+    """The text without styling, white space only between letters and digits."""
+    text = re.sub(r"\\(?:%s) ?\{([^{}]*)\}" % TEXT, r" \1 ", clean(text))
+    return unpunctuated(re.sub(r" ?([^\w\s]) ?", r"\1", " ".join(text.split())))
+
+
+def literal(text: str) -> str:
+    """What two spellings of one text have in common: as `plain`, and words in small letters."""
+    text = plain(text)
+    if not re.fullmatch(r"[A-Za-z0-9', ]*[A-Za-z]{3}[A-Za-z0-9', -]*|[Nn][Oo]", text):
+        return text
+    text = re.sub(r"^(?:an?|the) ", "", " ".join(text.lower().replace("-", " ").split()))
+    return SYNONYMS.get(text, re.sub(r"(?<= )([a-z]{3,})s$", r"\1", text))
+
+
+def same_words(said: str, gold: str) -> bool:
+    """Whether all that was said is the gold, letter by letter, styling aside."""
+    try:
+        return len(said) <= LONGEST and literal(said) == literal(gold) and bool(re.search(r"[\w\\]", gold))
+    except Unfit:
+        return False
 
 
 def joined(text: str) -> str:

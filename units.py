@@ -17,7 +17,8 @@ PLAIN_UNITS = set("""mm cm km ft yd mi mg kg gm lb lbs oz sec min hr hrs mins mL
     miles day days year usd USD sq eV kW kJ mol rad men ways pts cups eggs cats dogs""".split())
 CARDINALS = {word: str(n) for n, word in enumerate(
     "zero one two three four five six seven eight nine ten eleven twelve".split())}
-NUMBER_WORDS = {"dozen": 12, "hundred": 100, "thousand": 10 ** 3, "million": 10 ** 6, "billion": 10 ** 9, "trillion": 10 ** 12}
+NUMBER_WORDS = {"dozen": 12, "hundred": 100, "thousand": 10 ** 3, "million": 10 ** 6, "billion": 10 ** 9,
+                "trillion": 10 ** 12}
 # Words that change what the number before them says, or that hedge: behind them nothing counts as a unit.
 NO_UNIT = set("""
     is are was were be not no nor or and to than then maybe perhaps possibly probably likely about approximately
@@ -28,7 +29,8 @@ NO_UNIT = set("""
     every some none both factorial squared cubed mod modulo base power root over by divided multiplied equals
     equal greater smaller point lakh crore mil bn tens score gross thousandths twelfths sqrt inverse pairs pair
     fails rejected doesn't don't isn't anything least most never unlike unequal wait""".split())
-DROPPED = {"unit", "units", "square unit", "square units", "sq units", "cubic units", "unit^2", "units^2", "unit^3", "units^3"}
+DROPPED = {"unit", "units", "square unit", "square units", "sq units", "cubic units", "unit^2", "units^2", "unit^3",
+           "units^3"}
 
 
 def unit_name(words: str) -> tuple[int, str | None]:
