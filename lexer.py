@@ -51,6 +51,7 @@ STYLING = [(re.compile(pattern), new) for pattern, new in (  # in this order
     (r"(?<![A-Za-z\\{])([A-F][0-9A-F]*\d[0-9A-F]*)_\{?(1[1-6])\}?", r"\\text{\1}_{\2}"),
     (r"\\%", "%"), (r"\\([()\[\]])", " "), (r"\\_", "_"), (r"\\&", "&"), (r"\\#", " "),
     # as people type
+    (r"(?:\\mathrm\{C\}|(?<![A-Za-z\\])C)\s*_\{?(\d+)\}?\s*\^\{?(\d+)\}?", r"\\binom{\1}{\2}"),
     (r"(?<=\d) +(?:in )?base +(\d+)", r"_{\1}"), (r"(?<=\d)\s+to\s+(?=\d)", ":"),
     (r"(?<=[)\]}])\s*U\s*(?=[(\[{\\])", r"\\cup "), (r"\*\*", "^"), (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "),
     (r"\b(?:np|math|numpy|sympy)\.", ""))]
@@ -113,11 +114,11 @@ TOKEN = re.compile(
     r"|(?P<sym>[-+*/^_=<>(){}\[\],;:!%'|&])")
 SAME_COMMAND = {"cdotp": "cdot", "ast": "cdot", "div": "/", "lvert": "|", "rvert": "|", "vert": "|", "mid": "|",
                 "lbrace": "{set", "{": "{set", "rbrace": "}set", "}": "}set", "land": "and", "lor": "or", "colon": ":",
-                "asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc",
-                "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "varnothing": "emptyset",
+                "asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot", "arctg": "arctan",
+                "cosec": "csc", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "varnothing": "emptyset",
                 "backslash": "setminus", "degrees": "degree", "deg": "degree", "infinity": "infty", "inf": "infty",
-                "oo": "infty", "Infinity": "infty", "union": "cup", "bigcup": "cup", "bigcap": "cap", "thickapprox": "approx", "simeq": "approx",
-                "varphi": "phi", "varepsilon": "epsilon", "percent": "%"}
+                "oo": "infty", "Infinity": "infty", "union": "cup", "bigcup": "cup", "bigcap": "cap",
+                "thickapprox": "approx", "simeq": "approx", "varphi": "phi", "varepsilon": "epsilon", "percent": "%"}
 FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log",
              "lg", "exp", "cis", "abs", "floor", "ceil", "cbrt", "gcd", "lcm", "max", "min"}
 PLAIN_WORDS = FUNCTIONS | set(GREEK) | {"sqrt", "asin", "acos", "atan", "infty", "infinity", "inf", "oo", "Infinity", "or",
@@ -186,8 +187,8 @@ def words(value: str) -> list[tuple[str, str]]:
         return []
     if bare.lower() in ("or", "and"):
         return [("cmd", bare.lower())]
-    if bare in FUNCTIONS - {"min"}:  # min is a minute
-        return [("cmd", bare)]
+    if SAME_COMMAND.get(bare, bare) in FUNCTIONS - {"min"}:  # min is a minute
+        return [("cmd", SAME_COMMAND.get(bare, bare))]
     if bare in ("i", "e", "d"):
         return [("id", bare)]
     if bare in ("%", "percent", "per cent"):
