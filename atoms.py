@@ -127,7 +127,7 @@ def matrix(p):
         return ("list", cells, "and") if len(cells) > 1 else cells[0]
     if name == "cases":
         raise Unfit(name)
-    return ("matrix", [row for row in rows if row])  # a last row may end in \\\\
+    return ("matrix", [row for row in rows if row])  # a last row may end with a row's mark
 
 
 def command(p, name: str):

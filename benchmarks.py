@@ -144,10 +144,10 @@ PUBLISHED = {
 
 
 def published(model: str) -> tuple[str, dict[str, float]]:
-    """(source, {benchmark: share}) of a hub id, of a folder with its name or of its place in the hub's cache; else none."""
+    """(source, {benchmark: share}) of a hub id or of its place in the hub's cache; else none: a name alone proves nothing."""
     parts = Path(model).parts
     for hub_id, (source, figures) in PUBLISHED.items():
         cached = "models--" + hub_id.replace("/", "--")
-        if model == hub_id or hub_id.split("/")[1] == Path(model).name or cached in parts:
+        if model == hub_id or cached in parts:
             return source, {name: round(value / 100, 4) for name, value in figures.items()}
     return "", {}

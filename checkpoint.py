@@ -220,7 +220,10 @@ def load(path: str, device="cpu", dtype=torch.float32):
     """
     folder = find(str(path))
     if missing := missing_files(folder):
-        more = f" ({len(missing)} files are missing: the download did not end? fetch it again)" if len(missing) > 1 else ""
+        begun = len(missing) > 1 and (folder / "config.json").is_file()
+        more = f" ({len(missing)} files are missing: the download did not end? fetch it again)" if begun else ""
+        if (folder / "checkpoints").is_dir():
+            more = f" (this is a run: give one of its models, {folder}/checkpoints/step-N)"
         raise Refusal(f"{folder} is not a model folder: no {missing[0]} in it{more}")
     with torch.device("meta"):
         model = Transformer(read_config(folder))

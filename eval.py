@@ -10,6 +10,7 @@ or behaviour, because nothing was drawn for it.
 """
 import json
 import math
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -183,7 +184,7 @@ class EvalConfig:
     question_field: str = setting("", "field of --data that holds the question; by default it is found")
     answer_field: str = setting("", "field of --data that holds the answer; by default it is found")
     levels: str = setting("", "levels of --data that are taken, as 3,4,5 or 3-5; by default all")
-    n: int = setting(512, "problems, of --suite in each benchmark; 0 takes all, as --suite and --split all do by default")
+    n: int = setting(512, "problems (of each benchmark); 0 takes all, the default of --suite and --split all")
     k: int = setting(1, "responses per problem")
     protocol: str | None = setting(None, "temperature, top-p, length and k as a system has them; other flags beat it",
                                    choices=tuple(PROTOCOLS))
@@ -223,9 +224,16 @@ def settled(c: EvalConfig, given: set[str]) -> EvalConfig:
         raise Refusal("--data-dir holds the files of a --suite: name the suite")
     if c.data is None and (c.split == "all" or c.levels or c.task == "math"):
         raise Refusal("--split, --levels and --task math say how to take a file: name it with --data")
-    for flag, file in (("--json", c.json), ("--save", c.save)):
-        if file and not Path(file).parent.is_dir():  # said before the work, not after it
+    for flag, file in (("--json", c.json), ("--save", c.save)):  # said before the work, not after it
+        if file and not Path(file).parent.is_dir():
             raise Refusal(f"{flag} {file}: there is no such folder")
+        if file and (Path(file).is_dir() or not os.access(Path(file).parent, os.W_OK)):
+            raise Refusal(f"{flag} {file}: no file can be written there")
+    if c.save and c.json and Path(c.save).resolve() == Path(c.json).resolve():
+        raise Refusal("--save and --json name the same file")
+    if "task" in given and (c.suite or c.data and c.task != "math"):
+        raise Refusal(f"--task {c.task} beside {'--suite' if c.suite else '--data'}: a file has its own problems (--task math "
+                      "grades those of --data as maths)")
     whole = {"n": 0} if c.suite or c.split == "all" else {}
     c = replace(c, **{name: value for name, value in {**whole, **PROTOCOLS.get(c.protocol, {})}.items()
                       if name not in given})
@@ -275,7 +283,7 @@ def main():
     c, graded = (regraded if c.regrade else sampled)(settled(c, given), given)
     found = {name: {**figures(group), **behaviours(group)} for name, group in graded.items()}
     source, known = benchmarks.published(c.model)
-    known = {name: value for name, value in known.items() if name in found and c.suite}
+    known = {name: value for name, value in known.items() if name in found and c.suite and not c.n}  # beside whole benchmarks
     for name, value in known.items():
         found[name]["published"] = value
     print(tables.table(found, source if known else ""))

@@ -24,7 +24,7 @@ from latex import LONGEST, parse
 from lexer import TEXT, Unfit
 from regions import TURNED, same_region
 from sentence import HEDGES, answer_part, final_answer, gold_answer, literal, plain, same_words
-from values import NOT_A_NUMBER, close, context, count, elements, exact, is_name, names, number, points, same_value
+from values import NOT_A_NUMBER, close, contains, context, count, elements, exact, is_name, names, number, points, same_value
 
 MOST_ELEMENTS = 40  # of a list: matching takes their square
 
@@ -79,7 +79,7 @@ def matched(left: list, right: list, tolerance: float) -> bool:
     return True
 
 
-def same_relation(a, b) -> bool:
+def proportional(a, b) -> bool:
     """Equations and inequalities that differ by moved terms and a factor: 2x = y + 1 and y - 2x + 1 = 0."""
     if a[1] == b[1][::-1] and a[2] == b[2] == ["="]:
         return True
@@ -126,7 +126,7 @@ def same(a, b, tolerance: float) -> bool:
             else tree for tree in (a, b))  # the point A(3, 4)
     if a[0] == b[0] == "rel" and len(a[2]) == len(b[2]) > 1 and same_chain(upwards(a), upwards(b)):
         return True
-    if a[0] == b[0] == "rel" and len(a[2]) == len(b[2]) == 1 and a[2] != ["in"] and same_relation_or_not(a, b):
+    if a[0] == b[0] == "rel" and len(a[2]) == len(b[2]) == 1 and a[2] != ["in"] and same_relation(a, b):
         return True
     if "rel" in (a[0], b[0]):
         (called, a), (asked, b) = unnamed(a), unnamed(b)
@@ -142,7 +142,7 @@ def same(a, b, tolerance: float) -> bool:
     left, right = elements(a), elements(b)
     if left is not None or right is not None:
         return same_elements(a, b, left, right, tolerance)
-    if kinds & {"seq", "matrix"} or kinds & {"mul", "neg", "div"} and "'matrix'" in str((a, b)):
+    if kinds & {"seq", "matrix"} or kinds & {"mul", "neg", "div"} and contains((a, b), "matrix"):
         return same_rows(a, b, tolerance)
     if kinds & {"unit", "pct", "deg"}:
         return same_measure(a, b, tolerance)
@@ -155,9 +155,9 @@ def same(a, b, tolerance: float) -> bool:
     return same_value(a, b, tolerance)
 
 
-def same_relation_or_not(a, b) -> bool:
+def same_relation(a, b) -> bool:
     try:
-        return same_relation(a, b)
+        return proportional(a, b)
     except NOT_A_NUMBER:
         return False
 
@@ -260,13 +260,16 @@ def same_based(a, b) -> bool:
 
 # ---------------------------------------------------------------- texts
 
+# "..., k \\in \\mathbb{Z}", "where k is an integer", "for any constant C" at the end
 CONDITION = re.compile(r"[,;]? ?(?:\\ )?(?:\\(?:text|mbox)\{,? ?(?:where|with|for(?: any| all)?)? ?\}"
                        r"|where|with|for(?: any| all)?)? ?"
                        r"\(?[kmn] ?(?:\\in ?\\(?:math(?:bb|bf)|Bbb|bf) ?\{?[ZN]\}?(?:\^[+*]|_\+)?"
                        r"|(?:\\text\{)? ?(?:is )?an(?:y)? (?:positive )?integer\}?)\)?\Z"
                        r"|,? ?\\text\{ ?for (?:any|all|some) (?:real )?constants? ?\} ?[a-zA-Z]\Z")
+# "9.8 m/s^2": units as letters behind a number and a space, which the grammar would read as a product
 UNIT = r"(?:[mshgLNJWVAKC]|[kcm]m|min|sec|kg|kWh?|kJ|Pa|kPa|mol|eV)(?: ?\^? ?\{?-?[1-4]\}?)?"
 UNIT_TAIL = re.compile(r"(?<=[\d)}]) (%s(?: ?(?:/|\\cdot|\*|·| ) ?%s){0,3})\.?\Z" % (UNIT, UNIT))
+# "(B) 12", "\\textbf{(B)} 12", "B. 12": a choice before its content
 LABEL = re.compile(r"(?:\\(?:%s|mathbf) ?\{ ?)?\(? ?([A-J]) ?[).:]+ ?\}? ?[.:)]? ?(?:\\ |\\quad ?)?" % TEXT +
                    r"(?![,;})]|or\b|and\b|\\text)(?=\S)")
 LETTER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
@@ -286,7 +289,7 @@ def grade_answer(prediction: str, gold: str, tolerance: float = 0.0) -> bool:
 
 
 def equal_or_raise(prediction: str, gold: str, tolerance: float) -> bool:
-    """What grade_answer says; raises one of NOT_A_NUMBER or RecursionError for a text that is no answer."""
+    """What grade_answer says; for a text that is no answer it may raise one of NOT_A_NUMBER or RecursionError."""
     count(anew=True)
     if same_words(answer_part(prediction), gold):  # before it is taken apart
         return True

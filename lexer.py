@@ -123,7 +123,7 @@ FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arct
              "lg", "exp", "cis", "abs", "floor", "ceil", "cbrt", "gcd", "lcm", "max", "min"}
 PLAIN_WORDS = FUNCTIONS | set(GREEK) | {"sqrt", "asin", "acos", "atan", "infty", "infinity", "inf", "oo", "Infinity", "or",
                                         "and", "cup", "union", "times", "percent", "degree", "degrees", "deg", "binom", "in"}
-SHORT_WORDS = set("yes not the odd sum all any nan non and but for try one two six ten".split())  # no products of letters
+SHORT_WORDS = set("is we by get so yes not the odd sum all any nan non and but for try one two six ten".split())  # no products of letters
 OPERATORS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "in": "in", "to": None,
              "equiv": None, "implies": None, "sim": None}  # None: known, and not part of an answer that can be compared
 UNKNOWN = set("""sum prod int iint oint lim limsup liminf pmod bmod mod forall exists ldots dots cdots therefore because

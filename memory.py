@@ -3,6 +3,7 @@
     python memory.py
     python memory.py --recipes
 """
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +67,19 @@ def table(c: MemoryConfig) -> str:
     return "\n".join(lines)
 
 
+def shape_of(model: str) -> str | None:
+    """The name in SHAPES of a Qwen2.5 hub id, Math and Instruct models included; None for any other."""
+    found = re.match(r"qwen/qwen2\.5-(?:math-)?(0\.5|1\.5|3|7)b(?:-|$)", model.lower())
+    return found and f"qwen2.5-{found[1]}b"
+
+
 def recipe_needs(r: TrainConfig, c: MemoryConfig) -> tuple[str, float, float]:
     """(shape, GB, hours) of a recipe. Hours are a lower bound: the slower of memory and arithmetic, and nothing else.
 
     A decode step reads the weights and the live keys and values once, for min(slots, rollouts) rows; responses are half
     as long as they may be. The update does 6 operations a weight and token, on all rollouts.
     """
-    name = next(name for name in SHAPES if name.rpartition("-")[2] in r.model.lower())
+    name = shape_of(r.model)
     shape = SHAPES[name]
     V, C, F, L, H, K, _ = shape
     n, mean, rollouts = parameters(shape), r.max_new_tokens / 2, r.prompts_per_step * r.group_size
@@ -80,7 +87,7 @@ def recipe_needs(r: TrainConfig, c: MemoryConfig) -> tuple[str, float, float]:
     live = slots * (c.prompt_tokens + mean / 2) * L * 2 * K * (C // H) * 2
     sample = rollouts * mean / slots * max((2 * n + live) / c.bandwidth, 2 * n * slots / c.rate)
     update = 6 * n * rollouts * (c.prompt_tokens + mean) / c.rate
-    gb = sum(parts(shape, slots, c.prompt_tokens + r.max_new_tokens, c.token_budget))
+    gb = sum(parts(shape, slots, c.prompt_tokens + r.max_new_tokens, r.token_budget or c.token_budget))
     if r.kl_coef:
         gb += 2 * n / 1e9  # the reference model
     return name, gb, r.steps * (sample + update) / 3600
@@ -92,7 +99,7 @@ def recipes(c: MemoryConfig) -> str:
              "   computed"]
     for path in sorted((Path(__file__).parent / "recipes").glob("*.toml")):
         r = TrainConfig(**read_toml(str(path), TrainConfig))
-        if "/" in r.model:  # a model of the hub; the embedded base needs no table
+        if shape_of(r.model):  # the embedded base needs no table, and of other models no shape is written here
             name, gb, hours = recipe_needs(r, c)
             lines.append(f"{path.stem:<20}{name:<14}{r.steps:>6}{r.prompts_per_step * r.group_size:>10}{r.max_new_tokens:>9}"
                          f"{gb:>7.0f}{hours:>17.0f}")

@@ -78,6 +78,9 @@ def save(path: Path, config: dict, graded: dict[str, list[Graded]]) -> None:
     write_file(path, "".join(json.dumps(line) + "\n" for line in [head, *lines]))
 
 
+FACTS = {"countdown": ("numbers", "target"), "kk": ("names", "knights")}  # what reward.py's checkers read
+
+
 def read(path: str) -> tuple[dict, dict[str, list[tuple[tasks.Problem, list[Response]]]]]:
     """(settings, {benchmark: [(problem, its responses)]}) of a saved file; Refusal names a damaged line."""
     config, total, found, number = {}, 0, {}, 0
@@ -88,6 +91,8 @@ def read(path: str) -> tuple[dict, dict[str, list[tuple[tasks.Problem, list[Resp
                 if number == 1:
                     config, total = dict(row["config"]), int(row["responses"])
                     continue
+                if int(row["tokens"]) < 0 or set(FACTS.get(row["task"], ())) - set(row["facts"]):
+                    raise ValueError("tokens below 0, or facts that its checker needs are missing")
                 response = Response(str(row["text"]), int(row["tokens"]), bool(row["finished"]),
                                     tuple(map(int, row["marks"])))
                 problem = tasks.Problem(str(row["task"]), str(row["question"]), str(row["gold"]), str(row["key"]),
@@ -100,7 +105,7 @@ def read(path: str) -> tuple[dict, dict[str, list[tuple[tasks.Problem, list[Resp
                 problems[index][1].append(response)
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise Refusal(f"{path}, line {number}: damaged, or not written by --save ({error})") from None
-    if not number or number - 1 != total:
+    if number < 2 or number - 1 != total:
         raise Refusal(f"{path}: {max(number - 1, 0)} responses, not the {total} that were saved: the file is damaged")
     for name, problems in found.items():
         if len({len(responses) for _, responses in problems}) > 1:

@@ -110,6 +110,8 @@ def cut_log(path: Path, step: int) -> list[dict]:
 
 def problems_of(c) -> tuple:
     """(what to train on: a task's name or a list, held-out problems, {benchmark: problems})."""
+    if c.data and not Path(c.data).is_file():
+        raise Refusal(f"--data {c.data}: there is no such file (README.md says where the recipes' files are fetched)")
     suite = benchmarks.load(c.eval_suite, c.data_dir) if c.eval_suite else {}
     suite = {name: problems[:c.eval_suite_problems or None] for name, problems in suite.items()}
     if not c.data:

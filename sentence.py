@@ -8,6 +8,7 @@ import re
 from extract import last_boxed
 from latex import LONGEST, parse
 from lexer import TEXT, Unfit, clean, unpunctuated
+from values import contains
 
 SYNONYMS = {"dne": "does not exist", "no solutions": "no solution", "no real solutions": "no real solution"}
 BARE_BOX = re.compile(r"\\boxed ([^ {}$]{1,50})\$?\.?\Z")  # \boxed 5, as LaTeX allows
@@ -58,7 +59,7 @@ def joined(text: str) -> str:
 def readable(text: str) -> bool:
     """Whether all of a text is mathematics: no sentence, no single word."""
     try:
-        return "'words'" not in str(parse(text))
+        return not contains(parse(text), "words")
     except (Unfit, RecursionError):
         return False
 
@@ -98,7 +99,8 @@ def gold_answer(gold: str) -> str:
 
 
 def boxed(text: str) -> str:
-    """The last box; two boxes with `or` between them are no answer."""
+    """The last box, of boxes in each other the outer one; two boxes with `or` between them are no answer."""
+    text = text.replace("\\boxed{\\boxed{", "\\boxed{{")
     end = joined(text[-LONGEST:])
     if "\\boxed" in end:
         bare = BARE_BOX.search(end, end.rfind("\\boxed"))
@@ -117,7 +119,7 @@ def last_value(text: str, cut: bool) -> str:
     """The value that the last sentence ends in; all of the text where it has no words, "" where the sentence hedges."""
     last = re.split(r"(?<=[.!?]) |\n", text)[-1]
     words = SPAN.sub(" ", last)
-    if not re.search(r"[A-Za-z]{3}", words) or len(last.split()) < 3:
+    if not re.search(r"[A-Za-z]{2}", words) or len(last.split()) < 3:
         return "" if cut else text
     if HEDGES.search(words):
         return "" if cut or not last == text else text

@@ -98,6 +98,10 @@ class TrainConfig:
             raise Refusal("--temperature and --clip-norm must be above 0")
         if self.eval_problems == 0 and self.data is None:
             raise Refusal("--eval-problems must be at least 1 without --data")
+        if self.data_dir and not self.eval_suite:
+            raise Refusal("--data-dir holds the files of an --eval-suite: name the suite")
+        if self.data and self.task not in ("math", type(self).task):
+            raise Refusal(f"--task {self.task} beside --data: a file has its own problems (--task math grades them as maths)")
         if self.levels and self.data is None:
             raise Refusal("--levels chooses rows of --data")
         jsonl.levels_of(self.levels)

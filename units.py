@@ -13,8 +13,7 @@ SPELLINGS = {
     "°c": "celsius", "°f": "fahrenheit", "person": "people"}
 NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in (name, *spellings.split())}
 # Abbreviations that are units also outside \text{}; single letters and cd, pm, am, ... are more often products there.
-PLAIN_UNITS = set("""mm cm km ft yd mi mg kg gm lb lbs oz sec min hr hrs mins mL ml mph kph Hz kHz inch inches feet foot mile
-    miles day days year usd USD sq eV kW kJ mol rad men ways pts cups eggs cats dogs""".split())
+PLAIN_UNITS = set("mm cm km ft yd mi mg kg gm lb lbs oz sec min hr hrs mL ml mph kph Hz kHz usd USD sq eV kW kJ mol rad".split())
 CARDINALS = {word: str(n) for n, word in enumerate(
     "zero one two three four five six seven eight nine ten eleven twelve".split())}
 NUMBER_WORDS = {"dozen": 12, "hundred": 100, "thousand": 10 ** 3, "million": 10 ** 6, "billion": 10 ** 9,

@@ -249,7 +249,7 @@ def is_name(tree) -> bool:
 
 def spread(tree) -> list:
     """All values of a tree with plus-or-minus signs in it; a list of one without them, Unfit beyond MOST_VALUES."""
-    if not has_pm(tree):
+    if not contains(tree, "pm"):
         return [tree]
     if isinstance(tree, list):
         found = [list(parts) for parts in bounded([spread(part) for part in tree])]
@@ -268,12 +268,12 @@ def bounded(choices: list[list]):
     return itertools.product(*choices)
 
 
-def has_pm(tree) -> bool:
-    return isinstance(tree, (list, tuple)) and (tree[:1] == ("pm",) or any(map(has_pm, tree)))
+def contains(tree, kind: str) -> bool:
+    return isinstance(tree, (list, tuple)) and (tree[:1] == (kind,) or any(contains(part, kind) for part in tree))
 
 
 def elements(tree) -> list | None:
     """The members of a bare list or a set, plus-or-minus signs spread out; None for anything else."""
     if tree[0] in ("list", "set"):
         return [value for part in tree[1] for value in spread(part)]
-    return spread(tree) if has_pm(tree) else None
+    return spread(tree) if contains(tree, "pm") else None

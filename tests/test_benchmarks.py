@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import DATA_FOLDER
 
 import benchmarks
 import eval as evaluation
@@ -15,7 +16,7 @@ import tables
 from benchmarks import BENCHMARKS, PUBLISHED
 from config import Refusal
 
-FILES = Path(__file__).parent.parent / "../shared/data"
+FILES = DATA_FOLDER
 ROWS = json.dumps({"problem": "What is $1+1$?", "answer": 2.0}) + "\n" + \
     json.dumps({"problem": "What is $1/2$?", "solution": "It is $\\boxed{\\frac{1}{2}}$."}) + "\n"
 
@@ -109,11 +110,11 @@ def test_the_real_files_hold_the_stated_number_of_problems():
 
 # ---------------------------------------------------------------- published figures
 
-def test_a_model_is_known_by_hub_id_by_folder_and_in_the_hubs_cache_but_not_by_a_run_inside():
+def test_a_model_is_known_by_hub_id_and_in_the_hubs_cache_but_not_by_the_name_of_a_folder():
     zero = "hkust-nlp/Qwen-2.5-Math-7B-SimpleRL-Zero"
-    for model in (zero, f"models/{zero.split('/')[1]}/", f"hub/models--{zero.replace('/', '--')}/snapshots/1"):
+    for model in (zero, f"hub/models--{zero.replace('/', '--')}/snapshots/1"):
         assert benchmarks.published(model)[1]["aime24"] == pytest.approx(0.333)
-    for model in ("base", "Qwen2.5-Math-7B-Instruct", "Qwen2.5-Math-7B/checkpoints/step-40"):
+    for model in ("base", f"models/{zero.split('/')[1]}/", "Qwen2.5-Math-7B-Instruct", "Qwen2.5-Math-7B/checkpoints/step-40"):
         assert benchmarks.published(model)[1] == {}, model
 
 
@@ -137,8 +138,8 @@ def test_published_figures_stand_beside_ours_with_their_source():
 
 
 def test_a_suite_of_a_known_model_shows_what_was_published(aime24, network, tiny_folder, tmp_path, monkeypatch, capsys):
-    Path(tiny_folder).rename(tmp_path / "Qwen2.5-Math-7B-Oat-Zero")
-    flags = ["--model", str(tmp_path / "Qwen2.5-Math-7B-Oat-Zero"), "--protocol", "dr-grpo", "--max-new-tokens", "6",
+    Path(tiny_folder).rename(tmp_path / "models--sail--Qwen2.5-Math-7B-Oat-Zero")
+    flags = ["--model", str(tmp_path / "models--sail--Qwen2.5-Math-7B-Oat-Zero"), "--protocol", "dr-grpo", "--max-new-tokens", "6",
              "--device", "cpu", "--json", str(tmp_path / "f.json")]
     monkeypatch.setattr("sys.argv", ["eval.py", "--suite", "aime24", *flags])
     evaluation.main()

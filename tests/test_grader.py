@@ -1,9 +1,9 @@
 """The maths grader on real golds, near golds, whole responses, hostile text and threads. The corpus: test_grading_corpus.py."""
 import concurrent.futures
 import re
-from pathlib import Path
 
 import pytest
+from conftest import DATA_FOLDER
 
 import latex
 import lexer
@@ -11,7 +11,7 @@ import tasks
 from grader import final_answer, grade_answer
 from grading_sample import KNOWN, SAMPLE
 
-SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+SHARED = DATA_FOLDER
 FILES = ("aime24", "amc23", "math500", "minerva_math", "olympiadbench", "gsm8k_test")
 # What no grammar reads: compared as text alone.
 TEXT_ALONE = {"f(x)=a x+b, where b is an arbitrary integer, and a is an arbitrary positive integer with \\mho(a)=0"}
@@ -115,7 +115,7 @@ def test_threads_agree_with_one():
 
 def test_the_second_sample():
     wrong = [(said, gold) for said, gold, right, _ in SAMPLE if grade_answer(said, gold) is not right]
-    assert len(SAMPLE) > 1100
+    assert len(SAMPLE) == 1151
     assert {pair for pair in wrong if "cases" not in pair[0]} == set(KNOWN) and len(wrong) == len(KNOWN) + 1
 
 

@@ -2,14 +2,14 @@
 import json
 import signal
 import time
-from pathlib import Path
 
 import pytest
+from conftest import DATA_FOLDER
 
 from grader import grade_answer
 from grading_cases import DIFFERENT, EQUAL, HOSTILE, TOLERANCE, distinct_pairs
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = DATA_FOLDER
 ONE_WAY = {"boxed", "think and answer tags", "sentences", "hedges", "choices", "words"}  # a gold is not written like these
 VALUES = [topic for topic in EQUAL if topic not in ONE_WAY]
 

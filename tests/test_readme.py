@@ -88,6 +88,9 @@ def test_the_count_of_grading_cases():
     tables = (grading_cases.EQUAL, grading_cases.DIFFERENT)
     cases = sum(len(rows) for table in tables for rows in table.values()) + len(grading_cases.HOSTILE + grading_cases.TOLERANCE)
     assert f"runs {cases:,} cases" in README
+
+
+def test_the_size_of_the_base_is_computed_and_named():
     model = checkpoint.load("base")[0]
     c = model.config
     shape = (c.vocab_size, c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads,

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from conftest import DATA_FOLDER
 
 import extract
 import jsonl
@@ -20,7 +21,7 @@ import traces
 from config import Refusal
 from tasks import Problem
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = DATA_FOLDER
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
