@@ -56,24 +56,24 @@ class ModelConfig:
 class KVCache:
     """Keys and values of `slots` rows, room for `capacity` positions each; every row has a length of its own.
 
-    k, v: per layer [slots, K, capacity, D]. lengths: [slots] int64, positions that hold something.
+    kv [L, 2, slots, K, capacity, D] holds both, so that one write serves a layer; k and v are views of it, per layer
+    [slots, K, capacity, D]. lengths: [slots] int64, positions that hold something.
     """
 
     def __init__(self, config: ModelConfig, slots: int, capacity: int, device, dtype):
-        shape = (config.num_hidden_layers, slots, config.num_key_value_heads, capacity, config.head_size)
-        self.k, self.v = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+        self.kv = torch.zeros((config.num_hidden_layers, 2, slots, config.num_key_value_heads, capacity, config.head_size),
+                              device=device, dtype=dtype)
+        self.k, self.v = self.kv.unbind(1)
         self.lengths = torch.zeros(slots, dtype=torch.int64, device=device)
 
     def fill(self, slots, source: "KVCache", row: int, length: int) -> None:
         """Copy `length` positions of one row of another cache into `slots`: a prefilled prompt, given to its group."""
-        self.k[:, slots, :, :length] = source.k[:, row, :, :length].unsqueeze(1)
-        self.v[:, slots, :, :length] = source.v[:, row, :, :length].unsqueeze(1)
+        self.kv[:, :, slots, :, :length] = source.kv[:, :, row, :, :length].unsqueeze(2)
         self.lengths[slots] = length
 
     def move(self, source: list[int], target: list[int], length: int) -> None:
         """Copy whole rows within this cache; `length` bounds what they hold."""
-        self.k[:, target, :, :length] = self.k[:, source, :, :length]
-        self.v[:, target, :, :length] = self.v[:, source, :, :length]
+        self.kv[:, :, target, :, :length] = self.kv[:, :, source, :, :length]
         self.lengths[target] = self.lengths[source]
 
 

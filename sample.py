@@ -20,10 +20,14 @@ import torch
 from tqdm import tqdm
 
 import checkpoint
+import decode
 import model as lm
 import tasks
 from config import Refusal, parse, run, setting
+from draw import Sampling
 from optim import pick_device
+
+LOOK = 16  # steps on a GPU between two looks of the host: a row that ends idles for half as many on average
 
 
 @dataclass
@@ -33,62 +37,6 @@ class Rollout:
     response: list[int] = field(default_factory=list)  # ids; the stop token is the last of them
     logprobs: list[float] = field(default_factory=list)  # of each response id, at the moment it was drawn
     finished: bool = False  # ended by itself, not by the length limit
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to draw, and when to stop."""
-    max_new_tokens: int = 256
-    temperature: float = 1.0  # 0 is greedy
-    top_k: int = 0  # keep the k likeliest ids; 0 keeps all
-    top_p: float = 1.0  # keep the smallest set of ids with this much probability
-    min_p: float = 0.0  # keep ids with at least this share of the likeliest id's probability
-    stop_strings: tuple[str, ...] = ()  # end a response when its text ends in one; kept in the output
-
-    def __post_init__(self):
-        for ok, what in ((self.max_new_tokens >= 1, "max_new_tokens must be at least 1"),
-                         (self.temperature >= 0, "temperature must not be negative"),
-                         (self.top_k >= 0, "top_k must not be negative"),
-                         (0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
-                         (0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
-                         (all(self.stop_strings), "a stop string must not be empty")):
-            if not ok:
-                raise Refusal(what)
-
-
-def keep_likely(logits, s: Sampling):
-    """logits [B, V] with the ids that top-k, top-p and min-p drop at -inf; the likeliest id always stays."""
-    if s.top_k:
-        logits = logits.masked_fill(logits < logits.topk(min(s.top_k, logits.shape[1])).values[:, -1:], float("-inf"))
-    if s.min_p:
-        floor = logits.max(dim=1, keepdim=True).values + torch.tensor(s.min_p).log().item()
-        logits = logits.masked_fill(logits < floor, float("-inf"))
-    if s.top_p < 1:
-        ordered, order = logits.sort(dim=1, descending=True)
-        before = ordered.softmax(1).cumsum(1) - ordered.softmax(1)  # probability of the ids before this one
-        drop = torch.empty_like(before, dtype=torch.bool).scatter_(1, order, before >= s.top_p)
-        logits = logits.masked_fill(drop, float("-inf"))
-    return logits
-
-
-def draw(logits, uniform, s: Sampling):
-    """One id a row: logits [B, V], uniform [B] in [0, 1) to (ids [B], their log-probs [B]), all in fp32.
-
-    The log-prob is that of the distribution drawn from: after temperature and after what top-k, top-p and min-p drop.
-    Greedy reports it at temperature 1. Drawing inverts the cumulative distribution, one uniform number a token.
-    """
-    logits = logits.float()
-    if s.temperature == 0:
-        best = logits.max(dim=1)
-        return best.indices, best.values - logits.logsumexp(1)
-    logprobs = keep_likely(logits / s.temperature, s).log_softmax(1)
-    del logits  # with a real vocabulary each [B, V] is 156 MB
-    # A GPU sums in parallel: in fp32 its edges need not rise, and an id of probability 0 could be drawn.
-    edges = logprobs.exp().cumsum(1, dtype=torch.float64 if logprobs.is_cuda else torch.float32)
-    # right=True: the first id whose edge lies beyond the number, which skips ids of probability 0; scaling by the last
-    # edge keeps rounding from pointing past the end.
-    ids = torch.searchsorted(edges, uniform[:, None] * edges[:, -1:], right=True).clamp_max(logprobs.shape[1] - 1)
-    return ids.squeeze(1), logprobs.gather(1, ids).squeeze(1)
 
 
 @functools.lru_cache(maxsize=8)
@@ -103,31 +51,24 @@ def completing(tokenizer, strings: tuple[str, ...], ids: int) -> torch.Tensor:
     return torch.tensor([could(text) for text in tokenizer.batch_decode([[i] for i in range(ids)])])
 
 
-class StopTest:
-    """Says which rows end. Only a token whose text could complete a stop string makes anybody decode anything."""
+class StopStrings:
+    """Says which rows end in a stop string. Only an id whose text could complete one makes anybody decode anything."""
 
     def __init__(self, model, tokenizer, strings: tuple[str, ...]):
         self.strings, self.tokenizer = strings, tokenizer
-        self.ids = torch.tensor(model.stop_ids, device=model.device)
         V = model.config.vocab_size
-        self.suspect = None
-        if strings:
-            suspect = completing(tokenizer, strings, min(V, len(tokenizer)))
-            self.suspect = torch.nn.functional.pad(suspect, (0, V - len(suspect))).to(model.device)
-        self.tail = max((len(s.encode()) for s in strings), default=0) + 8  # tokens to look back over: each has a byte
+        suspect = completing(tokenizer, strings, min(V, len(tokenizer)))
+        self.suspect = torch.nn.functional.pad(suspect, (0, V - len(suspect))).to(model.device)
+        self.tail = max(len(s.encode()) for s in strings) + 8  # tokens to look back over: each has a byte
 
-    def ended(self, ids, responses) -> list[int]:
-        """Indices of rows that end with the drawn `ids` [B]; `responses(i)` gives row i's ids so far, these included."""
-        stopped = torch.isin(ids, self.ids)
-        if self.suspect is None:
-            return stopped.nonzero()[:, 0].tolist()
-        done = set(stopped.nonzero()[:, 0].tolist())
-        for i in self.suspect[ids].nonzero()[:, 0].tolist():
-            text = self.tokenizer.decode(responses(i)[-self.tail:])
-            last = self.tokenizer.decode(responses(i)[-1:])
-            if any(string in text[-(len(string) + len(last)):] for string in self.strings):
-                done.add(i)
-        return sorted(done)
+    def end(self, response: list[int], new: int) -> int | None:
+        """The length at which a response first ends in a stop string, among those that its last `new` ids give it."""
+        for n in range(len(response) - new + 1, len(response) + 1):
+            if self.suspect[response[n - 1]]:
+                text, last = (self.tokenizer.decode(response[n - k:n]) for k in (min(n, self.tail), 1))
+                if any(string in text[-(len(string) + len(last)):] for string in self.strings):
+                    return n
+        return None
 
 
 class Prompts:
@@ -174,83 +115,112 @@ def check_prompts(model, prompts: list[list[int]], max_new_tokens: int) -> int:
 class Slots:
     """The rows that decode. The live ones are always the first `live` slots; `queue` holds the rollouts that wait."""
 
-    def __init__(self, model, prompts: list[list[int]], n: int, slots: int, sampling: Sampling, prefill_tokens: int):
-        capacity, device = check_prompts(model, prompts, sampling.max_new_tokens), model.device
-        self.prompts, self.n, self.queue = prompts, n, deque(range(len(prompts) * n))
-        self.live = min(slots, len(self.queue))
-        self.cache = lm.KVCache(model.config, self.live, capacity, device, model.embed_tokens.weight.dtype)
-        self.source = Prompts(model, prompts, prefill_tokens)
-        self.drawn = torch.zeros(self.live, sampling.max_new_tokens, dtype=torch.int64, device=device)  # ids
-        self.logprobs = torch.zeros(self.live, sampling.max_new_tokens, device=device)
-        self.pending = torch.zeros(self.live, dtype=torch.int64, device=device)  # the id that a slot decodes next
-        self.count = torch.zeros(self.live, dtype=torch.int64)  # ids drawn so far, on the host
-        self.owner = torch.zeros(self.live, dtype=torch.int64)  # which rollout sits here, on the host
+    def __init__(self, decoder: decode.Decoder, rollouts: list[Rollout], prompts: Prompts, n: int, sampling: Sampling,
+                 limits: list[int] | None, seed: int):
+        self.d, self.rollouts, self.prompts, self.n = decoder, rollouts, prompts, n
+        most = sampling.max_new_tokens
+        self.limits = torch.tensor(limits or [most] * len(rollouts)).clamp(1, most)
+        self.uniform = torch.rand(len(rollouts), most, generator=torch.Generator().manual_seed(seed % 2 ** 63))
+        self.queue = deque(range(len(rollouts)))
+        self.live = min(decoder.slots, len(rollouts))
+        self.owner, self.seen = [0] * self.live, [0] * self.live  # which rollout sits here; its ids that the host has seen
         self.seat(list(range(self.live)))
 
     def seat(self, free: list[int]) -> list[int]:
         """Fill free slots from the queue, members of a group together; returns the slots that stay free."""
+        d = self.d
         while free and self.queue:
             which = self.queue[0] // self.n
             members = min(len(free), sum(1 for i in itertools.islice(self.queue, self.n) if i // self.n == which))
             taken, free = free[:members], free[members:]
-            self.owner[taken] = torch.tensor([self.queue.popleft() for _ in taken])
-            self.source.place(self.cache, taken, which)
-            self.pending[taken], self.count[taken] = self.prompts[which][-1], 0
+            owners = [self.queue.popleft() for _ in taken]
+            for slot, owner in zip(taken, owners):
+                self.owner[slot], self.seen[slot] = owner, 0
+            self.prompts.place(d.cache, taken, which)
+            d.pending[taken], d.count[taken], d.alive[taken] = self.prompts.prompts[which][-1], 0, True
+            d.limit[taken] = self.limits[owners].to(d.limit.device)
+            d.uniform[taken, :self.uniform.shape[1]] = self.uniform[owners].to(d.uniform.device)
+        self.longest = int(d.cache.lengths[:self.live].max())  # positions in use, at most
         return free
 
-    def record(self, ids, logprobs) -> None:
-        """Note one drawn id for each live row; it is what the row decodes next."""
-        rows, at = torch.arange(self.live), self.count[:self.live]
-        self.drawn[rows, at], self.logprobs[rows, at], self.pending[:self.live] = ids, logprobs, ids
-        self.count[:self.live] += 1
+    def advance(self, look: int, sampling: Sampling) -> None:
+        """Decode until the host looks again."""
+        self.d.advance(self.live, self.longest, look, sampling)
+        self.longest = min(self.longest + look, self.d.capacity - 1)
 
-    def leave(self, done: list[int], rollouts: list[Rollout]) -> None:
-        """Hand ended rows over to their rollouts; refill their slots, or close the gaps with the last live rows."""
-        for slot, ids, logprobs in zip(done, self.drawn[done].tolist(), self.logprobs[done].tolist()):
-            rollout, length = rollouts[self.owner[slot]], int(self.count[slot])
+    def look(self, stop: StopStrings | None, on_token) -> list[int]:
+        """The slots whose rows have ended since the last look; what these drew stands in their rollouts."""
+        d, watched = self.d, stop is not None or on_token is not None
+        if not watched and d.alive[:self.live].all():
+            return []
+        done = set((~d.alive[:self.live]).nonzero()[:, 0].tolist())
+        counts = d.count[:self.live].tolist() if watched else []
+        texts = self.end_by_text(stop, counts) if stop else {}
+        for slot in range(self.live) if on_token else ():
+            for token in d.ids[slot, self.seen[slot]:texts.get(slot, counts[slot])].tolist():
+                on_token(self.owner[slot], token)
+        self.seen = counts or self.seen
+        done = sorted(done | texts.keys())
+        for slot, count, ids, logprobs in zip(done, d.count[done].tolist(), d.ids[done].tolist(), d.logprobs[done].tolist()):
+            rollout, length = self.rollouts[self.owner[slot]], texts.get(slot, count)
             rollout.response, rollout.logprobs = ids[:length], logprobs[:length]
-        free = self.seat(done)
+            rollout.finished = slot in texts or ids[length - 1] in d.model.stop_ids
+        return done
+
+    def end_by_text(self, stop: StopStrings, counts: list[int]) -> dict[int, int]:
+        """Slots whose text has come to a stop string since the last look, each with its response's length there."""
+        d, found = self.d, {}
+        new = [count - seen for count, seen in zip(counts, self.seen)]
+        at = torch.tensor(self.seen)[:, None] + torch.arange(max(new))
+        ids = d.ids[:self.live].gather(1, at.clamp_max(d.new_tokens).to(d.ids.device))
+        for slot in stop.suspect[ids].any(1).nonzero()[:, 0].tolist():
+            length = stop.end(d.ids[slot, :counts[slot]].tolist(), new[slot])
+            if length is not None:
+                found[slot] = length
+        return found
+
+    def leave(self, done: list[int]) -> None:
+        """Refill the slots of rows that have ended, or close the gaps with the last live rows."""
+        d, free = self.d, self.seat(done)
         end = self.live - len(free)
         stay = [slot for slot in range(end, self.live) if slot not in free]  # rows beyond the new end move into the gaps
         gaps = [slot for slot in free if slot < end]
         if gaps:
-            self.cache.move(stay, gaps, int(self.cache.lengths[stay].max()))
-            for held in (self.drawn, self.logprobs, self.pending, self.count, self.owner):
+            d.cache.move(stay, gaps, self.longest)
+            for held in (d.ids, d.logprobs, d.uniform, d.pending, d.count, d.limit, d.alive):
                 held[gaps] = held[stay]
-        self.live = end
+            for gap, slot in zip(gaps, stay):
+                self.owner[gap], self.seen[gap] = self.owner[slot], self.seen[slot]
+        d.alive[end:self.live], d.cache.lengths[end:self.live] = False, 0
+        self.live, self.owner, self.seen = end, self.owner[:end], self.seen[:end]
+        self.longest = int(d.cache.lengths[:end].max()) if end else 0
 
 
 @torch.no_grad()
 def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sampling(), n: int = 1, seed: int = 0,
-             slots: int = 256, prefill_tokens: int = 16384, on_token=None, on_done=None,
-             progress: str | None = None) -> list[Rollout]:
+             slots: int = 256, prefill_tokens: int = 16384, on_token=None, on_done=None, progress: str | None = None,
+             limits: list[int] | None = None, decoder: decode.Decoder | None = None, look: int = 0) -> list[Rollout]:
     """`n` rollouts of each prompt (lists of ids), as a flat list in which a prompt's group stands together.
 
     slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id, on_done(rollout index,
-    rollout) when a rollout is complete. A pure function of its arguments on one machine; the draws do not depend on
-    `slots`.
+    rollout) when a rollout is complete. limits: a longest response of each rollout's own. decoder: buffers and graphs to
+    use again; its slots count. look: steps between two looks of the host, by default 1 on a CPU and with on_token, else
+    LOOK. A pure function of its arguments on one machine; the draws depend on neither `slots` nor `look`.
     """
     rollouts = [Rollout(prompt) for prompt in prompts for _ in range(n)]
-    s, stop = Slots(model, prompts, n, slots, sampling, prefill_tokens), StopTest(model, tokenizer, sampling.stop_strings)
-    uniform = torch.rand(len(rollouts), sampling.max_new_tokens,
-                         generator=torch.Generator().manual_seed(seed % 2 ** 63)).to(model.device)
+    capacity = check_prompts(model, prompts, sampling.max_new_tokens)
+    if decoder is None:
+        decoder = decode.Decoder(model, min(slots, len(rollouts)), capacity, sampling.max_new_tokens)
+    decoder.make_room(capacity, sampling.max_new_tokens)
+    stop = StopStrings(model, tokenizer, sampling.stop_strings) if sampling.stop_strings else None
+    s = Slots(decoder, rollouts, Prompts(model, prompts, prefill_tokens), n, sampling, limits, seed)
+    look = look or (1 if on_token or model.device.type == "cpu" else LOOK)
     with tqdm(total=len(rollouts), desc=progress, leave=False, disable=progress is None, unit="rollout") as bar:
         while s.live:
-            span = int(s.cache.lengths[:s.live].max()) + 1
-            logits = model.head(model.hidden(s.pending[:s.live, None], s.cache, span=span))[:, 0]
-            owner, at = s.owner[:s.live], s.count[:s.live]
-            ids, logprobs = draw(logits, uniform[owner.to(model.device), at.to(model.device)], sampling)
-            s.record(ids, logprobs)
-            if on_token:
-                for i, token in zip(owner.tolist(), ids.tolist()):
-                    on_token(i, token)
-            ended = stop.ended(ids, lambda i: s.drawn[i, :s.count[i]].tolist())
-            for slot in ended:
-                rollouts[owner[slot]].finished = True
-            full = (s.count[:s.live] >= sampling.max_new_tokens).nonzero()[:, 0].tolist()
-            if done := sorted({*ended, *full}):
-                complete = owner[done].tolist()  # before others move into their slots
-                s.leave(done, rollouts)
+            s.advance(look, sampling)
+            if done := s.look(stop, on_token):
+                complete = [s.owner[slot] for slot in done]  # before others move into their slots
+                s.leave(done)
                 bar.update(len(done))
                 for i in complete if on_done else ():
                     on_done(i, rollouts[i])

@@ -17,6 +17,7 @@ import reward
 import sample
 import tasks
 import train
+from draw import Sampling, draw
 
 ROOT = Path(__file__).parent.parent
 
@@ -155,7 +156,7 @@ def test_planted_fault_breaks_the_step(tiny, monkeypatch, fault):
 # ---------------------------------------------------------------- the list
 
 def test_01_the_stop_token_is_an_action_and_masks_come_from_lengths(tiny, tokenizer):
-    rollouts = sample.generate(tiny, tokenizer, [[5, 6, 7]], sample.Sampling(200), n=40, seed=1)
+    rollouts = sample.generate(tiny, tokenizer, [[5, 6, 7]], Sampling(200), n=40, seed=1)
     ended = [r for r in rollouts if r.finished]
     assert ended and all(r.response[-1] in tiny.stop_ids and len(r.logprobs) == len(r.response) for r in ended)
     lengths = torch.tensor([3, 1])
@@ -189,14 +190,14 @@ def test_02_cached_is_uncached_batched_is_single_and_order_does_not_matter(tiny)
 
 def test_02_slots_and_neighbours_do_not_change_a_rollout(tiny, tokenizer):
     prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [14, 15]]
-    reference = sample.generate(tiny, tokenizer, prompts, sample.Sampling(40), n=5, seed=7)
+    reference = sample.generate(tiny, tokenizer, prompts, Sampling(40), n=5, seed=7)
     for slots in (1, 3, 20):
-        got = sample.generate(tiny, tokenizer, prompts, sample.Sampling(40), n=5, seed=7, slots=slots, prefill_tokens=4)
+        got = sample.generate(tiny, tokenizer, prompts, Sampling(40), n=5, seed=7, slots=slots, prefill_tokens=4)
         assert [r.response for r in got] == [r.response for r in reference]
 
 
 def logprob_gap(model, tokenizer, temperature):
-    rollouts = sample.generate(model, tokenizer, [[5, 6, 7], [8, 9]], sample.Sampling(60, temperature), n=8, seed=2)
+    rollouts = sample.generate(model, tokenizer, [[5, 6, 7], [8, 9]], Sampling(60, temperature), n=8, seed=2)
     found, _ = lm.response_logprobs(model, [r.prompt for r in rollouts], [r.response for r in rollouts], temperature)
     return max((found[i, :len(r.response)] - torch.tensor(r.logprobs)).abs().max().item() for i, r in enumerate(rollouts))
 
@@ -339,7 +340,7 @@ def test_10_weights_are_fp32_masters_because_bf16_swallows_small_steps(tokenizer
 def test_11_sampling_arithmetic_is_fp32():
     logits = (torch.randn(4, 500) * 3).bfloat16()
     for temperature in (1.0, 0.7):
-        ids, logprobs = sample.draw(logits, torch.rand(4), sample.Sampling(temperature=temperature))
+        ids, logprobs = draw(logits, torch.rand(4), Sampling(temperature=temperature))
         exact = (logits.double() / temperature).log_softmax(-1).gather(1, ids[:, None])[:, 0]
         assert logprobs.dtype == torch.float32
         assert (logprobs - exact).abs().max() < 1e-5

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import checkpoint
+import decode
 import model as lm
 import sample
 from config import Refusal
-from sample import Sampling
+from draw import Sampling, draw
 
 LAST_BELOW_1 = 1 - 2 ** -24  # the largest number that torch.rand gives
 
@@ -19,7 +20,7 @@ LAST_BELOW_1 = 1 - 2 ** -24  # the largest number that torch.rand gives
 def spread(logits, s=Sampling(), n=20_000):
     """(share of each id, log-prob of each id) when one row is drawn with n evenly spaced uniform numbers."""
     uniform = (torch.arange(n) + 0.5) / n
-    ids, logprobs = sample.draw(torch.as_tensor(logits).expand(n, -1), uniform, s)
+    ids, logprobs = draw(torch.as_tensor(logits).expand(n, -1), uniform, s)
     found = torch.full((len(logits),), -math.inf)
     found[ids] = logprobs
     return torch.bincount(ids, minlength=len(logits)) / n, found
@@ -63,13 +64,13 @@ def test_temperature_comes_before_top_p():
 def test_each_row_has_limits_of_its_own():
     logits = torch.tensor([PROBABILITIES, PROBABILITIES[::-1]]).log().repeat(50, 1)
     for limits in (dict(top_k=2), dict(top_p=0.65), dict(min_p=0.7)):
-        ids, _ = sample.draw(logits, torch.arange(100) / 100, Sampling(**limits))
+        ids, _ = draw(logits, torch.arange(100) / 100, Sampling(**limits))
         assert set(ids[::2].tolist()) == {1, 4} and set(ids[1::2].tolist()) == {0, 3}
 
 
 def test_temperature_0_takes_the_likeliest_id_and_reports_its_log_prob_at_temperature_1():
     logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
-    ids, logprobs = sample.draw(logits, torch.full((6,), LAST_BELOW_1), Sampling(temperature=0))
+    ids, logprobs = draw(logits, torch.full((6,), LAST_BELOW_1), Sampling(temperature=0))
     assert torch.equal(ids, logits.argmax(1))
     assert torch.allclose(logprobs, logits.log_softmax(1).max(1).values)
 
@@ -81,7 +82,7 @@ def test_an_id_of_probability_0_is_never_drawn_even_at_the_ends(uniform, limits)
     logits[:, [0, 1, 1500, 2998, 2999]] = -math.inf
     logits[:20, :2990] = -math.inf  # only a few ids near the end are left
     logits[20:40, 5] = 200.0  # all others underflow to 0
-    ids, logprobs = sample.draw(logits, torch.full((60,), uniform), Sampling(**limits))
+    ids, logprobs = draw(logits, torch.full((60,), uniform), Sampling(**limits))
     assert torch.isfinite(logits.gather(1, ids[:, None])).all() and torch.isfinite(logprobs).all()
     assert (ids[20:40] == 5).all()
 
@@ -97,19 +98,24 @@ def test_a_setting_without_a_meaning_is_refused(wrong):
 # ---------------------------------------------------------------- the end of a response
 
 def force(model, monkeypatch, follow):
-    """Make the model continue each id with follow(id), its work as always; returns the (ids, new) of its calls."""
-    calls, hidden = [], model.hidden
+    """Make the model continue each id with follow(id), its work as always; returns the (ids, new) of its calls.
 
-    def recorded(ids, cache=None, new=None, span=None):
-        hidden(ids, cache, new, span)
+    `new` is None where the ids were decoded, a row each.
+    """
+    calls, hidden, logits = [], model.hidden, decode.Decoder.logits
+
+    def prefill(ids, cache=None, new=None, span=None):
         calls.append((ids, new))
-        return ids
+        return hidden(ids, cache, new, span)
 
-    def head(ids):
-        logits = torch.full((*ids.shape, model.config.vocab_size), -math.inf)
-        return logits.scatter(-1, torch.tensor([[follow(i) for i in row] for row in ids.tolist()])[..., None], 0.0)
-    monkeypatch.setattr(model, "hidden", recorded)
-    monkeypatch.setattr(model, "head", head)
+    def forced(decoder, rows, span):
+        logits(decoder, rows, span)
+        ids = decoder.pending[:rows].clone()
+        calls.append((ids, None))
+        nothing = torch.full((rows, model.config.vocab_size), -math.inf)
+        return nothing.scatter(1, torch.tensor([[follow(i)] for i in ids.tolist()]), 0.0)
+    monkeypatch.setattr(model, "hidden", prefill)
+    monkeypatch.setattr(decode.Decoder, "logits", forced)
     return calls
 
 
@@ -147,7 +153,7 @@ def stop_test(tokenizer):
     class Model:
         stop_ids, device = (tokenizer.eos_token_id,), torch.device("cpu")
         config = lm.ModelConfig(len(tokenizer), 8, 8, 1, 1, 1)
-    return functools.cache(lambda string: sample.StopTest(Model, tokenizer, (string,)))
+    return functools.cache(lambda string: sample.StopStrings(Model, tokenizer, (string,)))
 
 
 @settings(max_examples=200, deadline=None)
@@ -155,18 +161,20 @@ def stop_test(tokenizer):
 def test_any_stop_string_ends_a_response_at_the_first_token_that_completes_it(stop_test, tokenizer, text, string):
     test, ids = stop_test(string), tokenizer(text)["input_ids"] if text else []
     completes = [n for n in range(1, len(ids) + 1) if string in tokenizer.decode(ids[:n])]
-    found = [n for n in range(1, len(ids) + 1) if test.ended(torch.tensor([ids[n - 1]]), lambda i: ids[:n])]
+    found = [n for n in range(1, len(ids) + 1) if test.end(ids[:n], 1)]
     assert found[:1] == completes[:1]
+    for new in (1, 3, len(ids)):  # looking at several at once finds the first of them
+        if not completes or completes[0] > len(ids) - new:
+            assert test.end(ids, min(new, len(ids))) == (completes[:1] or [None])[0]
 
 
 def test_the_vocabulary_is_decoded_once_for_a_tokenizer_and_its_stop_strings(tiny, tokenizer, monkeypatch):
-    decoded, decode = [], tokenizer.batch_decode
-    monkeypatch.setattr(tokenizer, "batch_decode", lambda ids: decoded.append(len(ids)) or decode(ids))
+    decoded, batch_decode = [], tokenizer.batch_decode
+    monkeypatch.setattr(tokenizer, "batch_decode", lambda ids: decoded.append(len(ids)) or batch_decode(ids))
     for string in ("once only", "once only", "another", "once only"):
-        sample.StopTest(tiny, tokenizer, (string,))
+        sample.StopStrings(tiny, tokenizer, (string,))
     assert decoded == [len(tokenizer)] * 2
-    sample.StopTest(tiny, checkpoint.load("base")[1], ("once only",))
-    sample.StopTest(tiny, tokenizer, ())
+    sample.StopStrings(tiny, checkpoint.load("base")[1], ("once only",))
     assert len(decoded) == 2
 
 

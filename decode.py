@@ -1,0 +1,193 @@
+"""The decode step: every slot's pending id in, the next id of every slot out, in as few operations as possible.
+
+`model.py` computes the same with a cache and is what the tests compare this with. Three things are different here, each
+measured (docs/speed.md). The matrices that read the same input (q, k and v; gate and up) lie one below the other in
+memory, so that one product serves them; they stay the model's own parameters, which an optimizer updates in place. What
+depends on positions alone is computed once a step. And everything is written into buffers that stay where they are, so
+that on a GPU the step is captured once for each (rows, span) as a CUDA graph and replayed without Python.
+
+The host does not look at each token: rows stop on the device, and a row that has stopped is frozen until somebody looks.
+
+Shapes: B rows, S positions of the cache that are read, C hidden size, H query heads, K key/value heads, D head size,
+V vocabulary.
+"""
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+
+import model as lm
+from draw import Sampling, draw
+
+SPAN = 256  # a GPU's graphs come in steps of so many positions
+
+
+def adjoin(*parameters) -> torch.Tensor:
+    """Lay parameters of like width one below the other in one piece of memory, which is returned.
+
+    They are what they were, with the same values. Those that lie so already are left alone.
+    """
+    first, step = parameters[0], [p.numel() * p.element_size() for p in parameters]
+    places = [first.data_ptr() + sum(step[:i]) for i in range(len(parameters))]
+    whole = first.untyped_storage().nbytes() - first.storage_offset() * first.element_size() >= sum(step)
+    if [p.data_ptr() for p in parameters] == places and whole:
+        shape = (sum(len(p) for p in parameters), *first.shape[1:])
+        return first.detach().as_strided(shape, first.stride())
+    together = torch.cat([p.detach() for p in parameters])
+    for p, part in zip(parameters, together.split([len(p) for p in parameters])):
+        p.data = part
+    return together
+
+
+def weights_of(layer: lm.Layer) -> SimpleNamespace:
+    """A layer's tensors as the step reads them: norms, and (weight, bias) of four products."""
+    a, f = layer.self_attn, layer.mlp
+
+    def product(*modules):
+        biases = [m.bias for m in modules]
+        return adjoin(*(m.weight for m in modules)), None if biases[0] is None else adjoin(*biases)
+    return SimpleNamespace(
+        before=layer.input_layernorm.weight.data, qkv=product(a.q_proj, a.k_proj, a.v_proj), o=product(a.o_proj),
+        qk_norm=(a.q_norm.weight.data, a.k_norm.weight.data) if a.normalised else None,
+        after=layer.post_attention_layernorm.weight.data, wide=product(f.gate_proj, f.up_proj), down=product(f.down_proj))
+
+
+class Decoder:
+    """`slots` rows of at most `capacity` positions, `new_tokens` of them drawn, in buffers that stay where they are.
+
+    The caller (`sample.Slots`) seats rows in the first slots and lets them `advance`; beyond these nothing is alive.
+    """
+
+    def __init__(self, model: lm.Transformer, slots: int, capacity: int, new_tokens: int):
+        self.model, self.slots, self.graphed = model, slots, model.device.type == "cuda"
+        self.rows = torch.arange(slots, device=model.device)
+        self.pending = torch.zeros(slots, dtype=torch.int64, device=model.device)  # the id that a slot decodes next
+        self.count, self.limit = torch.zeros_like(self.pending), torch.zeros_like(self.pending)  # ids drawn, and at most
+        self.alive = torch.zeros(slots, dtype=torch.bool, device=model.device)
+        self.capacity = self.new_tokens = 0
+        self.make_room(capacity, new_tokens)
+
+    def make_room(self, capacity: int, new_tokens: int) -> None:
+        """Take up the model's weights as they lie now; new buffers where the present ones are too small."""
+        m, c = self.model, self.model.config
+        if capacity > self.capacity or new_tokens > self.new_tokens:
+            self.graphs, self.pool = {}, None  # they write into the old buffers
+            self.cache = None  # freed before its successor is made
+            self.capacity, self.new_tokens = max(capacity, self.capacity), max(new_tokens, self.new_tokens)
+            self.cache = lm.KVCache(c, self.slots, self.capacity, m.device, m.embed_tokens.weight.dtype)
+            shape = (self.slots, self.new_tokens + 1)  # a frozen row writes where its next id would stand
+            self.ids = torch.zeros(shape, dtype=torch.int64, device=m.device)
+            self.logprobs, self.uniform = (torch.zeros(shape, device=m.device) for _ in range(2))
+            self.positions = torch.arange(self.capacity, device=m.device)
+            m.frequency = m.frequency.to(m.device)
+            self.rope = torch.stack(lm.rope_angles(m.frequency, self.positions, m.embed_tokens.weight.dtype), 1)[:, :, None]
+            # Of a layer's flat cache [2 * slots * K * capacity, D]: where each slot's 2K keys and values begin.
+            heads = torch.arange(c.num_key_value_heads, device=m.device)
+            begin = (self.rows[:, None, None] + self.slots * torch.arange(2, device=m.device)[:, None]) * len(heads) + heads
+            self.begin = begin.flatten(1) * self.capacity  # (slots, 2K)
+            self.flat = [kv.view(-1, c.head_size) for kv in self.cache.kv]
+            self.is_stop = torch.zeros(c.vocab_size, dtype=torch.bool, device=m.device)
+        self.weights = [weights_of(layer) for layer in m.layers]
+        where = [w.data_ptr() for w in m.parameters()]
+        if self.graphs and where != self.where:
+            self.graphs.clear()  # they read the old weights
+        self.where = where
+        self.is_stop.zero_()
+        self.is_stop[list(m.stop_ids)] = True
+
+    def logits(self, rows: int, span: int):
+        """Decode `rows` pending ids, each at its row's length, with the first `span` positions in use: logits [B, V]."""
+        m, c, lengths = self.model, self.model.config, self.cache.lengths[:rows]
+        H, K, D = c.num_attention_heads, c.num_key_value_heads, c.head_size
+        x = F.embedding(self.pending[:rows], m.embed_tokens.weight)  # (B, C)
+        cos, sin = self.rope[lengths].unbind(1)  # (B, 1, D) each
+        place = self.begin[:rows] + lengths[:, None]
+        past, eps = self.past(rows, span), m.norm.eps
+        for flat, k, v, w in zip(self.flat, *self.cache.kv[:, :, :rows, :, :span].unbind(1), self.weights):
+            qkv = F.linear(norm(x, w.before, eps), *w.qkv).view(rows, H + 2 * K, D)
+            if w.qk_norm:
+                qkv[:, :H], qkv[:, H:H + K] = norm(qkv[:, :H], w.qk_norm[0], eps), norm(qkv[:, H:H + K], w.qk_norm[1], eps)
+            swapped = qkv.roll(D // 2, -1)[:, :H + K]
+            qkv[:, :H + K].mul_(cos).addcmul_(swapped, sin)
+            flat.index_put_((place,), qkv[:, H:])
+            x += F.linear(attend(qkv[:, :H], k, v, past), *w.o)
+            gate, up = F.linear(norm(x, w.after, eps), *w.wide).chunk(2, -1)
+            x += F.linear(F.silu(gate).mul_(up), *w.down)
+        return m.head(norm(x, m.norm.weight, eps))
+
+    def past(self, rows: int, span: int):
+        """What `attend` needs to know of each row's past: an additive mask [B * K, 1, S], or what the kernel of a GPU reads."""
+        lengths, K = self.cache.lengths[:rows], self.cache.k.shape[2]
+        if self.cache.k.is_cuda and self.cache.k.dtype in (torch.bfloat16, torch.float16):
+            every = torch.arange(rows * K + 1, device=lengths.device, dtype=torch.int32)
+            return every, every * self.capacity, (lengths + 1).repeat_interleave(K, output_size=rows * K).int()
+        mask = torch.where(self.positions[:span] > lengths[:, None], float("-inf"), 0.0).to(self.cache.k.dtype)
+        return mask[:, None, None].expand(-1, K, -1, -1).flatten(0, 1)
+
+    def step(self, rows: int, span: int, sampling: Sampling) -> None:
+        """Draw one id for each of the first `rows` slots; those that are not alive stay as they are."""
+        count, alive = self.count[:rows], self.alive[:rows]
+        at = count[:, None]
+        ids, logprobs = draw(self.logits(rows, span), self.uniform[:rows].gather(1, at).squeeze(1), sampling)
+        self.ids[:rows].scatter_(1, at, ids[:, None])
+        self.logprobs[:rows].scatter_(1, at, logprobs[:, None])
+        self.pending[:rows] = ids
+        self.cache.lengths[:rows] += alive
+        count += alive
+        alive &= ~(self.is_stop[ids] | (count >= self.limit[:rows]))
+
+    @torch.inference_mode()
+    def advance(self, rows: int, longest: int, steps: int, sampling: Sampling) -> None:
+        """`steps` steps of the first `rows` slots, of which none holds more than `longest` positions yet."""
+        if not self.graphed:
+            for i in range(1, steps + 1):
+                self.step(rows, min(longest + i, self.capacity), sampling)
+            return
+        rows = min(self.slots, 1 << (rows - 1).bit_length())  # the next power of two: few graphs; the rest is not alive
+        span = min(self.capacity, -(-(longest + steps) // SPAN) * SPAN)
+        key = rows, span, sampling
+        if key not in self.graphs:
+            self.graphs[key] = self.capture(*key)
+        for _ in range(steps):
+            self.graphs[key].replay()
+
+    def capture(self, rows: int, span: int, sampling: Sampling) -> torch.cuda.CUDAGraph:
+        """A CUDA graph of one step. Warming up and capturing leave every row as it was: nobody is alive meanwhile."""
+        before = self.pending.clone(), self.alive.clone()
+        self.alive.zero_()
+        aside = torch.cuda.Stream()  # kernels choose their workspaces here: a capture may not
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(2):
+                self.step(rows, span, sampling)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.pool = self.pool or torch.cuda.graph_pool_handle()  # one pool: no two graphs run at a time
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            self.step(rows, span, sampling)
+        self.pending.copy_(before[0])
+        self.alive.copy_(before[1])
+        return graph
+
+
+def norm(x, weight, eps: float):
+    return F.rms_norm(x, x.shape[-1:], weight, eps)
+
+
+def attend(q, k, v, past):
+    """One new token a row attends to its cache: q [B, H, D], k and v [B, K, S, D], `past` to [B, H * D].
+
+    The heads that share a key/value head are the rows of one matrix, so K and V are read once and never expanded.
+    """
+    (B, H, D), (K, S) = q.shape, k.shape[1:3]
+    q = q.reshape(B * K, H // K, D)
+    if torch.is_tensor(past):
+        k, v = k.flatten(0, 1), v.flatten(0, 1)  # (B * K, S, D) each, views
+        scores = torch.baddbmm(past, q, k.transpose(1, 2), alpha=D ** -0.5)  # (B * K, H / K, S)
+        return torch.bmm(scores.softmax(-1, dtype=torch.float32).to(v.dtype), v).view(B, H * D)
+    # Each (row, key/value head) is a sequence whose keys begin a capacity after the last one's; of them only those in use
+    # are read. This is what torch.nn.attention.varlen.varlen_attn calls; in torch 2.11 that cannot hand on `seqused_k`.
+    begin, begin_k, used = past
+    k, v = (held.as_strided((int(B * K * held.stride(1) // D), 1, D), (D, D, 1)) for held in (k, v))
+    return torch.ops.aten._flash_attention_forward(q, k, v, begin, begin_k, 1, S, 0.0, False, False, scale=D ** -0.5,
+                                                   seqused_k=used)[0].view(B, H * D)
