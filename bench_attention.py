@@ -1,4 +1,4 @@
-"""Which of PyTorch's own kernels serves a ragged decode step best: one token a row, rows of log-normal lengths in one cache.
+"""Which of PyTorch's own kernels serves a ragged decode best: one token a row, rows of log-normal lengths in one cache.
 
 Shapes: B slots, H query heads, K key/value heads, S capacity, D head size. Cache [B, K, S, D], queries [B, H, 1, D].
 The floor is the live keys and values over the measured bandwidth. Every kernel's output is compared with the first one's.
@@ -89,6 +89,6 @@ def compare(c: lm.ModelConfig, slots: int, context: int, device, dtype, machine:
         seconds = [s / calls for s in found[name]]
         found[name] = {"seconds": seconds, "largest_difference": (out - known).abs().max().item()}
         middle = measure.spread(seconds)[0]
-        lines.append(f"  {name:<40}{1e6 * middle:>12,.1f} us, {least / middle:.1%} of the floor's speed, largest difference "
-                     f"{found[name]['largest_difference']:.1e}")
+        lines.append(f"  {name:<40}{1e6 * middle:>12,.1f} us, {least / middle:.1%} of the floor's speed, "
+                     f"largest difference {found[name]['largest_difference']:.1e}")
     return {"floor": least, "kernels": found}, "\n".join(lines)

@@ -1,5 +1,5 @@
 """What a benchmark prints and writes: lines of a row, and a JSON file that is complete after each of them."""
-import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -44,7 +44,7 @@ class Report:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         about = versions() | {"device": name, "load_before": load}
         if importlib.util.find_spec("trl"):
-            about["trl"] = importlib.import_module("trl").__version__
+            about["trl"] = importlib.metadata.version("trl")
         self.found = {"config": asdict(c), "about": about}
         print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
 
@@ -66,7 +66,8 @@ class Report:
                 lines.append(f"  {TITLES[name]:<26}{seconds}")
                 continue
             middle, low, high = spread(seconds)
-            line = f"  {TITLES[name]:<26}{1000 * middle:>11,.2f} ms [{1000 * low:,.2f}, {1000 * high:,.2f}] of {len(seconds)}"
+            line = f"  {TITLES[name]:<26}{1000 * middle:>11,.2f} ms [{1000 * low:,.2f}, {1000 * high:,.2f}]"
+            line += f" n={len(seconds)}"
             line += f"{tokens / middle:>12,.0f} tokens/s"
             line += f", {least / middle:.1%} of the floor's speed" if floor else ""
             if name != "ours" and isinstance(found["ours"], list):

@@ -65,7 +65,7 @@ def line_through(x: list[float], y: list[float]) -> tuple[float, float, float]:
     return my - sxy / sxx * mx, sxy / sxx, sxy ** 2 / (sxx * syy)
 
 
-def rollout_sides(model, tokenizer, c: ScalingConfig, sizes: list[tuple[int, int]]) -> tuple[dict[str, Side], dict[str, int]]:
+def rollout_sides(model, tokenizer, c: ScalingConfig, sizes: list[tuple[int, int]]) -> tuple[dict, dict]:
     """(sides, useful tokens) by name, for sizes (rollouts, group size)."""
     work, tokens = {}, {}
     for n, group in sizes:
@@ -79,7 +79,8 @@ def rollout_sides(model, tokenizer, c: ScalingConfig, sizes: list[tuple[int, int
     return work, tokens
 
 
-def show_rates(report: Report, title: str, unit: str, sizes: list[int], names: list[str], times: dict, tokens: dict) -> dict:
+def show_rates(report: Report, title: str, unit: str, sizes: list[int], names: list[str], times: dict,
+               tokens: dict) -> dict:
     """A table of useful tokens per second; returns {size: [median, lowest, highest]}."""
     rates = {size: measure.spread([tokens[name] / s for s in times[name]]) for size, name in zip(sizes, names)}
     lines = [f"\n{title}"] + [f"  {size:>6} {unit:<12}{r[0]:>10,.0f} tokens/s [{r[1]:,.0f}, {r[2]:,.0f}]"
@@ -98,13 +99,20 @@ def show_contexts(report: Report, model, c: ScalingConfig, contexts: list[int], 
     start, slope, share = line_through([r["bytes"] for r in rows.values()], [r["seconds"][0] for r in rows.values()])
     lines = [f"\ncontext, {c.rows} rows: weights {measure.weight_bytes(model) / 1e6:.1f} MB and "
              f"{measure.kv_bytes(model)} bytes for each token of context"]
-    lines += [f"  {context:>6} tokens {1e6 * r['seconds'][0] / c.rows:>10,.1f} us a decoded token, {r['bytes'] / 1e6:>8,.1f} MB "
-              f"a step, floor {1e6 * r['floor'] / c.rows:,.1f} us" for context, r in rows.items()]
-    lines.append(f"  a step is {1e6 * start:,.0f} us + bytes at {1 / slope / 1e9:,.1f} GB/s: explains {share:.1%} of the "
-                 f"differences (a copy moves {machine.bandwidth / 1e9:,.1f} GB/s)")
+    lines += [f"  {context:>6} tokens {1e6 * r['seconds'][0] / c.rows:>10,.1f} us a decoded token, "
+              f"{r['bytes'] / 1e6:>8,.1f} MB a step, floor {1e6 * r['floor'] / c.rows:,.1f} us"
+              for context, r in rows.items()]
+    lines.append(f"  a step is {1e6 * start:,.0f} us + bytes at {1 / slope / 1e9:,.1f} GB/s, which explains {share:.1%} "
+                 f"of the differences (a copy moves {machine.bandwidth / 1e9:,.1f} GB/s)")
     found = {"rows": rows, "intercept_seconds": start, "bytes_per_second": 1 / slope, "explained": share}
     report.add("context", found, "\n".join(lines))
     return found
+
+
+def claim(rates: list[float]) -> str:
+    """What the first panel shows, said as its numbers allow."""
+    fall = 1 - min(after / before for before, after in zip(rates, rates[1:]))
+    return "Tokens per second " + ("never fall as rollouts grow" if fall <= 0 else f"fall by {fall:.1%} from size to size")
 
 
 def draw(path: str, c: ScalingConfig, rollouts: dict, contexts: dict, groups: dict) -> None:
@@ -116,7 +124,7 @@ def draw(path: str, c: ScalingConfig, rollouts: dict, contexts: dict, groups: di
     matplotlib.use("Agg")
     from matplotlib import pyplot
     figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-    for ax, rates, label in ((axes[0], rollouts, "rollouts at once (groups of 16)"),
+    for ax, rates, label in ((axes[0], rollouts, "rollouts (groups of 16)"),
                              (axes[2], groups, "responses per prompt (256 rollouts)")):
         middle, low, high = zip(*rates.values())
         ax.errorbar(list(rates), middle, [[m - a for m, a in zip(middle, low)], [b - m for m, b in zip(middle, high)]],
@@ -134,10 +142,10 @@ def draw(path: str, c: ScalingConfig, rollouts: dict, contexts: dict, groups: di
         ax.set_xscale("log", base=2)
         ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
         ax.minorticks_off()
-    falls = min(b[0] / a[0] for a, b in zip(list(rollouts.values()), list(rollouts.values())[1:])) < 0.97
-    axes[0].set_title("More rollouts at once " + ("cost more per token somewhere" if falls else "never cost more per token"))
+    axes[0].set_title(claim([rate[0] for rate in rollouts.values()]))
     axes[1].set_title(f"Bytes read explain {contexts['explained']:.0%} of the time per token")
-    axes[2].set_title("Tokens per second over the group size")
+    middles = [rate[0] for rate in groups.values()]
+    axes[2].set_title(f"The group size changes the rate by {max(middles) / min(middles):.2f} x at most")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     print(f"plot: {path}")

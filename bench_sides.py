@@ -114,7 +114,7 @@ class Limits:
 
 
 def static(model, prompts: list[list[int]], limits: list[int] | None, max_new_tokens: int, stops: list[int], seed: int):
-    """transformers' generate, all rows in one left-padded batch; returns (useful tokens, times at which a token was done)."""
+    """transformers' generate, all rows in one left-padded batch; returns (useful tokens, when each of them was done)."""
     from transformers import StoppingCriteriaList
     ids, mask = padded(prompts, model.device)
     width, rows = ids.shape[1], len(prompts)
@@ -152,7 +152,7 @@ def continuous(model, prompts: list[list[int]], limits: list[int] | None, max_ne
     from transformers.generation import ContinuousBatchingConfig
     from transformers.generation.continuous_batching.utils import WorkloadHints
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)
-    longest, settings = max(map(len, prompts)), {"seed": seed}
+    longest, settings, before = max(map(len, prompts)), {"seed": seed}, model.config._attn_implementation
     if model.device.type == "cpu":  # left alone it takes most of the memory; of 256 to 4,096 tokens 512 was about its best
         settings |= {"num_blocks": len(prompts) * -(-(longest + max_new_tokens) // 256) + 1, "max_batch_tokens": 512}
     general = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens,
@@ -175,6 +175,9 @@ def continuous(model, prompts: list[list[int]], limits: list[int] | None, max_ne
             seconds = time.perf_counter() - began
     except (ImportError, AttributeError, NotImplementedError, TypeError, ValueError, MemoryError) as error:
         raise Unable(str(error).splitlines()[0]) from error
+    finally:
+        if model.config._attn_implementation != before:  # transformers 5.17 leaves the paged kind behind
+            model.set_attn_implementation(before)
     assert limits is None or tokens == sum(limits), "a response has not its imposed length"
     return tokens, seconds
 

@@ -1,5 +1,4 @@
-"""What the rows are measured on: one set of weights in our model and in transformers', prompts, lengths.
-"""
+"""What the rows are measured on: one set of weights in our model and in transformers', prompts, lengths."""
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +39,8 @@ class RowsConfig:
     def __post_init__(self):
         if self.shape != "tiny" and self.shape not in memory.SHAPES:
             raise Refusal(f"--shape {self.shape}: choose {', '.join(memory.SHAPES)} or tiny")
-        if min(self.repeats, self.prompts, self.group - 1, self.prompt_tokens - 1, self.max_new_tokens - 7, self.context - 7,
-               self.token_budget, self.trl_rows) < 1 or self.patience < 0:
+        if min(self.repeats, self.prompts, self.group - 1, self.prompt_tokens - 1, self.max_new_tokens - 7,
+               self.context - 7, self.token_budget, self.trl_rows) < 1 or self.patience < 0:
             raise Refusal("--repeats, --prompts, --token-budget and --trl-rows must be at least 1, --group and "
                           "--prompt-tokens at least 2, --max-new-tokens and --context at least 8")
         chosen(self.rows, ROWS)
@@ -70,12 +69,12 @@ class Subject:
 
     def texts(self, n: int) -> list[str]:
         """Prompts of at least --prompt-tokens tokens, cut after a whole problem."""
-        texts, problems = [], iter(tasks.draw("countdown", "train", "bench", 40 * n))
-        for _ in range(n):
-            text = ""
+        each = self.c.prompt_tokens // 16 + 1  # a problem has more than 16 tokens
+        problems, texts = tasks.draw("countdown", "train", "bench", each * n), []
+        for i in range(n):
+            text, own = "", iter(problems[i * each:(i + 1) * each])
             while len(self.tokenizer(text)["input_ids"]) < self.c.prompt_tokens:
-                text += tasks.prompt(next(problems, None) or tasks.Problem("data", "1 + 1 = ", "", ""), "short",
-                                     self.tokenizer)
+                text += tasks.prompt(next(own), "short", self.tokenizer)
             texts.append(text)
         return texts
 

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic against values worked out by hand, its sides against each other, every program at a tiny size."""
+"""The benchmark's arithmetic against values worked out by hand, its sides against each other, its programs at tiny size."""
 import inspect
 import json
 import math
@@ -77,7 +77,8 @@ def test_lengths_are_log_normal_quantiles_up_to_eight_times_the_mean():
     assert others != lengths and sorted(others) == sorted(lengths)  # every round has the same work to do
 
 
-@pytest.mark.parametrize("lengths, slots, steps", [([3, 1, 2], 2, 3), ([5, 1, 1, 1], 2, 5), ([1, 1, 4], 2, 5), ([2, 3], 1, 5)])
+@pytest.mark.parametrize("lengths, slots, steps", [([3, 1, 2], 2, 3), ([5, 1, 1, 1], 2, 5), ([1, 1, 4], 2, 5),
+                                                   ([2, 3], 1, 5)])
 def test_steps_of_perfect_refilling(lengths, slots, steps):
     assert measure.makespan(lengths, slots) == steps != measure.makespan(lengths, 3 - slots)
 
@@ -220,11 +221,14 @@ def test_imposed_lengths_are_those_of_every_side(pair, tokenizer, with_limits):
     assert tokens == 14 and len(ticks) == 7  # generate went on to the longest row and no further
 
 
-def test_continuous_batching_has_the_imposed_lengths(pair):
+def test_continuous_batching_has_the_imposed_lengths_and_leaves_the_model_as_it_was(pair):
+    before = pair[1].config._attn_implementation
     try:
         tokens, seconds = sides.continuous(pair[1], [[5, 6, 7], [8, 9]], [4, 7], 8, [0], 0)
     except Unable as why:
         pytest.skip(f"transformers' continuous batching does not run here: {why}")
+    finally:
+        assert pair[1].config._attn_implementation == before
     assert tokens == 11 and seconds > 0
 
 
@@ -238,8 +242,9 @@ def test_forced_lengths_end_each_row_with_a_stop_token_and_none_before(tokenizer
     model = bench_subject.random_model((576, 64, 128, 2, 4, 2, True), 512, CPU, torch.float32)
     theirs, limits = bench_subject.their_model(model, tokenizer), [1, 5, 3]
     sides.impose(theirs, limits, [0])
-    out = theirs.generate(input_ids=torch.full((3, 2), 7), attention_mask=torch.ones(3, 2, dtype=torch.int64), do_sample=True,
-                          max_new_tokens=8, eos_token_id=0, pad_token_id=1)[:, 2:].tolist()
+    ids = torch.full((3, 2), 7)
+    out = theirs.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, max_new_tokens=8,
+                          eos_token_id=0, pad_token_id=1)[:, 2:].tolist()
     assert [row.index(0) + 1 for row in out] == limits
 
 
@@ -347,7 +352,8 @@ def test_cpu_runs_at_a_tiny_size(monkeypatch, tmp_path, with_limits, quick_machi
             "--repeats", 1, "--slots", "4", "--context", 16, "--rows", "sampler,step,decode", "--skip-trl")
     found, out = json.loads((tmp_path / "cpu.json").read_text()), capsys.readouterr().out
     assert {"sampler, its own lengths", "sampler, lengths imposed", "step"} < set(found)
-    assert found["sampler, lengths imposed"]["ours"]["length"] == found["sampler, lengths imposed"]["transformers"]["length"]
+    imposed = found["sampler, lengths imposed"]
+    assert imposed["ours"]["length"] == imposed["transformers"]["length"]
     assert "to quote" in out and "TRL is skipped: --skip-trl" in out
 
 
@@ -368,6 +374,11 @@ def test_scaling_runs_at_a_tiny_size(monkeypatch, tmp_path, with_limits, quick_m
     assert list(found["rollouts"]) == ["16", "32"] and list(found["group size"]) == ["16", "64"]
     assert found["context"]["rows"]["4096"]["bytes"] == found["context"]["rows"]["16"]["bytes"] + 2 * 4080 * 1024
     assert (tmp_path / "s.png").exists() or "matplotlib is not installed" in out
+
+
+def test_the_claim_is_what_the_numbers_allow():
+    assert bench_scaling.claim([100, 100, 120]) == "Tokens per second never fall as rollouts grow"
+    assert bench_scaling.claim([100, 90, 120]) == "Tokens per second fall by 10.0% from size to size"
 
 
 def test_scaling_says_so_without_matplotlib(monkeypatch, capsys):
