@@ -25,10 +25,10 @@ are in fp32. A whole step has no floor of its own: its parts have.
 """
 import sys
 
-import bench_cpu
-import bench_rows
-import bench_scaling
 from config import Refusal, run
+from speed import cpu as bench_cpu
+from speed import rows as bench_rows
+from speed import scaling as bench_scaling
 
 PROGRAMS = {"cpu": bench_cpu.main, "cuda": bench_rows.main, "scaling": bench_scaling.main}
 

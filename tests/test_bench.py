@@ -1,5 +1,4 @@
 """The benchmark's arithmetic against values worked out by hand, its sides against each other, its programs at tiny size."""
-import inspect
 import json
 import math
 import sys
@@ -10,21 +9,22 @@ import torch
 import torch.nn.functional as F
 
 import bench
-import bench_attention
-import bench_cpu
-import bench_measure as measure
-import bench_report
-import bench_rows
-import bench_scaling
-import bench_sides as sides
-import bench_subject
 import model as lm
 import reward
 import sample
-from bench_cpu import Round
-from bench_measure import Machine, Side, Unable
 from config import Refusal
 from conftest import make_tiny
+from draw import Sampling
+from speed import attention as bench_attention
+from speed import cpu as bench_cpu
+from speed import measure
+from speed import report as bench_report
+from speed import rows as bench_rows
+from speed import scaling as bench_scaling
+from speed import sides
+from speed import subject as bench_subject
+from speed.cpu import Round
+from speed.measure import Machine, Side, Unable
 
 CPU = torch.device("cpu")
 # by hand: 120 weights in the layer's matrices, 40 in the head, 8 biases, 12 in norms; D = 2
@@ -44,21 +44,6 @@ def one_thread():
 @pytest.fixture
 def small():
     return lm.Transformer(SMALL)
-
-
-@pytest.fixture
-def with_limits(monkeypatch):
-    """A sampler that takes `limits`: where the real one does not yet, it samples on and cuts."""
-    real = sample.generate
-    if "limits" in inspect.signature(real).parameters:
-        return
-
-    def generate(*args, limits=None, **more):
-        rollouts = real(*args, **more)
-        for rollout, n in zip(rollouts, limits or []):
-            rollout.response, rollout.logprobs = rollout.response[:n], rollout.logprobs[:n]
-        return rollouts
-    monkeypatch.setattr(sample, "generate", generate)
 
 
 @pytest.fixture
@@ -211,10 +196,10 @@ def test_transformers_has_the_very_weights_of_ours(pair):
     assert names["model.norm.weight"] is not model.norm.weight  # gradients are each side's own
 
 
-def test_imposed_lengths_are_those_of_every_side(pair, tokenizer, with_limits):
+def test_imposed_lengths_are_those_of_every_side(pair, tokenizer):
     model, theirs = pair
     prompts, limits = [[5, 6, 7], [8, 9]], [4, 1, 7, 2]
-    rollouts = sides.ours(model, tokenizer, prompts, 2, limits, sample.Sampling(8), 0)
+    rollouts = sides.ours(model, tokenizer, prompts, 2, limits, Sampling(8), 0)
     assert [len(r.response) for r in rollouts] == limits
     rows = [p for p in prompts for _ in range(2)]
     tokens, ticks = sides.static(theirs, rows, limits, 8, [0], 0)
@@ -235,7 +220,7 @@ def test_continuous_batching_has_the_imposed_lengths_and_leaves_the_model_as_it_
 def test_a_sampler_that_ignores_the_limits_is_caught(pair, tokenizer, monkeypatch):
     monkeypatch.setattr(sample, "generate", lambda *_, **__: [sample.Rollout([1], [2, 3])])
     with pytest.raises(AssertionError, match="imposed"):
-        sides.ours(pair[0], tokenizer, [[1]], 1, [3], sample.Sampling(8), 0)
+        sides.ours(pair[0], tokenizer, [[1]], 1, [3], Sampling(8), 0)
 
 
 def test_forced_lengths_end_each_row_with_a_stop_token_and_none_before(tokenizer):
@@ -325,7 +310,7 @@ TINY_ROWS = ("--shape", "tiny", "--device", "cpu", "--slots", "1,4", "--rollouts
              "--prompt-tokens", 24, "--max-new-tokens", 16, "--context", 16, "--repeats", 1)
 
 
-def test_cuda_rows_run_on_a_cpu(monkeypatch, tmp_path, with_limits, capsys):
+def test_cuda_rows_run_on_a_cpu(monkeypatch, tmp_path, capsys):
     program(monkeypatch, "cuda", *TINY_ROWS, "--json", tmp_path / "rows.json")
     found, out = json.loads((tmp_path / "rows.json").read_text()), capsys.readouterr().out
     for row in bench_subject.ROWS:
@@ -337,7 +322,7 @@ def test_cuda_rows_run_on_a_cpu(monkeypatch, tmp_path, with_limits, capsys):
     assert len(ours) == 8 and all(isinstance(seconds, list) and seconds for seconds in ours)
 
 
-def test_a_row_without_memory_says_so_and_the_next_one_runs(monkeypatch, tmp_path, with_limits, capsys):
+def test_a_row_without_memory_says_so_and_the_next_one_runs(monkeypatch, tmp_path, capsys):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
     monkeypatch.setattr(bench_rows, "decode", full)
@@ -347,7 +332,7 @@ def test_a_row_without_memory_says_so_and_the_next_one_runs(monkeypatch, tmp_pat
     assert "decode: out of memory" in capsys.readouterr().out
 
 
-def test_cpu_runs_at_a_tiny_size(monkeypatch, tmp_path, with_limits, quick_machine, capsys):
+def test_cpu_runs_at_a_tiny_size(monkeypatch, tmp_path, quick_machine, capsys):
     program(monkeypatch, "cpu", "--json", tmp_path / "cpu.json", "--prompts", 2, "--group", 4, "--max-new-tokens", 16,
             "--repeats", 1, "--slots", "4", "--context", 16, "--rows", "sampler,step,decode", "--skip-trl")
     found, out = json.loads((tmp_path / "cpu.json").read_text()), capsys.readouterr().out
@@ -366,7 +351,7 @@ def test_cpu_beside_trl(monkeypatch, tmp_path, quick_machine):
     assert found["ours"]["tokens/s ratio"][0] == pytest.approx(ours / theirs)
 
 
-def test_scaling_runs_at_a_tiny_size(monkeypatch, tmp_path, with_limits, quick_machine, capsys):
+def test_scaling_runs_at_a_tiny_size(monkeypatch, tmp_path, quick_machine, capsys):
     monkeypatch.setattr(measure, "measure_machine", lambda *_: Machine(1e10, 1e11))
     program(monkeypatch, "scaling", "--json", tmp_path / "s.json", "--plot", tmp_path / "s.png", "--rollouts", "16,32",
             "--contexts", "16,64,4096", "--groups", "16,64", "--rows", 2, "--repeats", 1, "--max-new-tokens", 8)
@@ -407,7 +392,7 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_cuda_rows_run_on_a_gpu(monkeypatch, tmp_path, with_limits):
+def test_cuda_rows_run_on_a_gpu(monkeypatch, tmp_path):
     program(monkeypatch, "cuda", *TINY_ROWS, "--device", "cuda", "--json", tmp_path / "rows.json")
     assert len(json.loads((tmp_path / "rows.json").read_text())) > 8
 

@@ -19,16 +19,17 @@ from pathlib import Path
 
 import torch
 
-import bench_attention
-import bench_measure as measure
-import bench_sides as sides
 import sample
-from bench_measure import Side
-from bench_report import Report, chosen, numbers
-from bench_subject import ROWS, RowsConfig, Subject, random_subject, their_model
 from config import parse
+from decode import Decoder
 from optim import MasterAdamW, micro_batches
 from runs import Run
+from speed import attention as kernels
+from speed import measure
+from speed import sides
+from speed.measure import Side
+from speed.report import Report, chosen, numbers
+from speed.subject import ROWS, RowsConfig, Subject, random_subject, their_model
 
 
 def add_row(report: Report, s: Subject, title: str, work: dict[str, Side], tokens: int, floor: tuple,
@@ -60,8 +61,10 @@ def rollout_sides(s: Subject, prompts: list[list[int]], limits: list[int]) -> di
     """Our sampler and transformers' two; the long calls of theirs warm up with a few tokens on a GPU."""
     rows, group, cap = [p for p in prompts for _ in range(s.c.group)], s.c.group, s.c.max_new_tokens
 
+    d = Decoder(s.model, min(256, len(rows)), max(map(len, prompts)) + cap, cap)
+
     def ours():
-        sides.ours(s.model, s.tokenizer, prompts, group, limits, s.sampling(), 0)
+        sides.ours(s.model, s.tokenizer, prompts, group, limits, s.sampling(), 0, d)
 
     def static(longest: int):
         sides.static(s.theirs, rows, [min(n, longest) for n in limits], min(cap, longest), s.stops, 0)
@@ -138,10 +141,11 @@ def step(s: Subject, report: Report) -> None:
     """A whole step and its split; TRL's between the ends of two of its own, less ours, which runs in between."""
     this, n = our_run(s), s.c.prompts * s.c.group
     texts, prompts, limits = s.texts(s.c.prompts), s.prompts(s.c.prompts), s.limits(n, 0)
+    d = Decoder(s.model, min(256, n), max(map(len, prompts)) + s.c.max_new_tokens, s.c.max_new_tokens)
     rounds, parts, theirs, missing = s.c.repeats + 1, [], [], {}
 
     def turn():
-        parts.append(sides.our_step(this, prompts, limits, len(parts), 256))
+        parts.append(sides.our_step(this, prompts, limits, len(parts), d))
     if importlib.util.find_spec("trl"):
         try:
             trl_steps(s, texts, limits, rounds, theirs, turn)
@@ -184,7 +188,7 @@ def trl_steps(s: Subject, texts: list[str], limits: list[int], rounds: int, time
 def attention(s: Subject, report: Report) -> None:
     c = s.model.config
     for slots in numbers("--slots", s.c.slots):
-        found, text = bench_attention.compare(c, slots, s.c.context, s.device, s.model.embed_tokens.weight.dtype, s.machine,
+        found, text = kernels.compare(c, slots, s.c.context, s.device, s.model.embed_tokens.weight.dtype, s.machine,
                                               s.c.repeats)
         report.add(f"attention of one layer, {slots} slots", found, text)
 

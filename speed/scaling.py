@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-import bench_measure as measure
-import bench_sides as sides
 import checkpoint
 import model as lm
-import sample
 import tasks
-from bench_measure import Machine, Side
-from bench_report import Report, check_json, numbers
 from config import Refusal, parse, setting
+from draw import Sampling
+from speed import measure
+from speed import sides
+from speed.measure import Machine, Side
+from speed.report import Report, check_json, numbers
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def rollout_sides(model, tokenizer, c: ScalingConfig, sizes: list[tuple[int, int
         limits = measure.lognormal_lengths(n, c.max_new_tokens / 8, 0)
 
         def call(prompts=prompts, group=group, limits=limits):
-            sides.ours(model, tokenizer, prompts, group, limits, sample.Sampling(c.max_new_tokens), 0)
+            sides.ours(model, tokenizer, prompts, group, limits, Sampling(c.max_new_tokens), 0)
         work[f"{n} x {group}"], tokens[f"{n} x {group}"] = Side(call), sum(limits)
     return work, tokens
 

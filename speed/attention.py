@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import varlen
 
-import bench_measure as measure
 import model as lm
-from bench_measure import Machine, Side
+from speed import measure
+from speed.measure import Machine, Side
 
 
 def kernels(q, k, v, lengths) -> dict[str, object]:

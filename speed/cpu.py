@@ -1,6 +1,6 @@
 """The headline on a CPU: the embedded base beside transformers and TRL, on one set of problems and threads, in fp32.
 
-    python bench.py cpu                     # then the rows of bench_rows.py on the same model
+    python bench.py cpu                     # then the rows of speed/rows.py on the same model
     python bench.py cpu --rows sampler,step --cuts 16
 
 Sampler: sample.generate against transformers' generate, which gets all rows as one left-padded batch, with its default
@@ -28,17 +28,18 @@ from statistics import mean
 
 import torch
 
-import bench_rows
-import bench_sides as sides
 import checkpoint
 import reward
 import tasks
 import train
-from bench_measure import Unable, lognormal_lengths, measure_machine, spread
-from bench_report import Report, check_json, chosen, numbers
-from bench_subject import ROWS, base_subject
 from config import Refusal, parse, setting
+from decode import Decoder
 from runs import Run, open_run
+from speed import rows as table_rows
+from speed import sides
+from speed.measure import Unable, lognormal_lengths, measure_machine, spread
+from speed.report import Report, check_json, chosen, numbers
+from speed.subject import ROWS, base_subject
 
 CUTS = (1, 4, 16, 64)  # micro-batches that TRL's step is cut into, as far as they divide its rows
 OURS, EVERY_ROW, STATIC, CONTINUOUS, TRL = ("ours", "ours, no row left out", "transformers", "transformers, continuous",
@@ -120,11 +121,12 @@ def compare_samplers(b: Headline, title: str, imposed: bool) -> dict[str, list[R
     """Rounds of each sampler; continuous batching is left out aloud where it cannot run."""
     model, found = load_theirs(b).eval(), {OURS: [], STATIC: [], CONTINUOUS: []}
     rows, stops, longest = [ids for ids in b.ids for _ in range(b.c.group)], b.run.model.stop_ids, b.c.max_new_tokens
+    d = Decoder(b.run.model, min(256, len(rows)), max(map(len, b.ids)) + longest, longest)
     for seed in range(b.c.repeats + 1):
         limits = lognormal_lengths(len(rows), longest / 8, seed) if imposed else None
         b.run.model.stop_ids = () if imposed else stops
         began = time.perf_counter()
-        rollouts = sides.ours(b.run.model, b.run.tokenizer, b.ids, b.c.group, limits, b.run.sampling(), seed)
+        rollouts = sides.ours(b.run.model, b.run.tokenizer, b.ids, b.c.group, limits, b.run.sampling(), seed, d)
         found[OURS].append(Round(time.perf_counter() - began, sum(len(r.response) for r in rollouts)))
         began = time.perf_counter()
         tokens, _ = sides.static(model, rows, limits, longest, list(stops), seed)
@@ -261,4 +263,4 @@ def main(argv: list[str] | None = None):
         if rest:
             machine = measure_machine(torch.device("cpu"), torch.float32, 2 ** 28, 2048)
             subject = base_subject(c, machine, scratch)
-            bench_rows.run_rows(subject, rest, report)
+            table_rows.run_rows(subject, rest, report)

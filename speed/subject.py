@@ -3,16 +3,16 @@ from dataclasses import dataclass
 
 import torch
 
-import bench_measure as measure
 import checkpoint
 import memory
 import model as lm
 import sample
 import tasks
-from bench_measure import Machine
-from bench_report import check_json, chosen, numbers
 from config import Refusal, setting
 from optim import pick_device
+from speed import measure
+from speed.measure import Machine
+from speed.report import check_json, chosen, numbers
 
 ROWS = ("prefill", "decode", "rollout", "logprobs", "update", "step", "attention")
 TINY = (2048, 64, 128, 2, 4, 2, True)  # as in memory.SHAPES; its vocabulary holds the base's

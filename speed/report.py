@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from bench_measure import Machine, spread
 from config import Refusal
 from files import write_file
 from runs import versions
+from speed.measure import Machine, spread
 
 TITLES = {"ours": "ours", "static": "transformers", "continuous": "transformers, continuous", "trl": "TRL"}
 

@@ -9,24 +9,25 @@ from statistics import median
 
 import torch
 
+import decode
 import grpo
 import model as lm
 import reward
 import sample
 import tasks
 import train
-from bench_measure import Unable, seconds_of, synchronize
+from draw import Sampling
+from speed.measure import Unable, seconds_of, synchronize
 
 LR = 1e-9  # below the rounding of a typical weight: all of the optimizer's work, and the policy stays what it is
 
 
 # ---------------------------------------------------------------- ours
 
-def ours(model, tokenizer, prompts: list[list[int]], n: int, limits: list[int] | None, sampling: sample.Sampling, seed: int,
-         slots: int = 256) -> list[sample.Rollout]:
-    """Our sampler. The one place where a benchmark calls it, and where it would be handed buffers that it keeps."""
-    lengths = {} if limits is None else {"limits": limits}
-    rollouts = sample.generate(model, tokenizer, prompts, sampling, n, seed, slots=slots, **lengths)
+def ours(model, tokenizer, prompts: list[list[int]], n: int, limits: list[int] | None, sampling: Sampling, seed: int,
+         decoder: decode.Decoder | None = None) -> list[sample.Rollout]:
+    """Our sampler; `decoder` keeps buffers and graphs from call to call, as in training."""
+    rollouts = sample.generate(model, tokenizer, prompts, sampling, n, seed, limits=limits, decoder=decoder)
     assert limits is None or [len(r.response) for r in rollouts] == limits, "a response has not its imposed length"
     return rollouts
 
@@ -43,22 +44,16 @@ def our_prefill(model, prompts: list[list[int]]):
 
 
 def our_decode(model, slots: int, context: int, steps: int):
-    """A call that decodes `steps` tokens in `slots` rows that each see `context`; its seconds are those of one step.
+    """A call that decodes `steps` tokens in `slots` rows around `context` tokens; its seconds are those of one step."""
+    first, most = context - steps // 2, 10 ** 6
+    d = decode.Decoder(model, slots, context + steps, steps)
 
-    The one place where a decode step is made outside the sampler.
-    """
-    device, sampling = model.device, sample.Sampling()
-    cache = lm.KVCache(model.config, slots, context, device, model.embed_tokens.weight.dtype)
-    pending = torch.randint(model.config.vocab_size, (slots, 1), device=device)
-    uniform = torch.rand(slots, device=device)
-
-    @torch.no_grad()
     def call() -> float:
-        def all_steps():
-            for _ in range(steps):
-                cache.lengths.fill_(context - 1)  # and the token that is decoded: every step sees the same
-                sample.draw(model.head(model.hidden(pending, cache, span=context))[:, 0], uniform, sampling)
-        return seconds_of(all_steps, device) / steps
+        d.cache.lengths.fill_(first)
+        d.count.zero_()
+        d.limit.fill_(most)
+        d.alive.fill_(True)
+        return seconds_of(lambda: d.advance(slots, first, steps, Sampling()), model.device) / steps
     return call
 
 
@@ -68,7 +63,7 @@ def our_logprobs(model, batches: list[list[sample.Rollout]]) -> None:
         lm.response_logprobs(model, [r.prompt for r in rows], [r.response for r in rows])
 
 
-def our_step(this, prompts: list[list[int]], limits: list[int], seed: int, slots: int) -> dict:
+def our_step(this, prompts: list[list[int]], limits: list[int], seed: int, decoder: decode.Decoder) -> dict:
     """The calls of train.one_step in its order, with lengths imposed; returns the seconds of its parts.
 
     Rule rewards are computed; random ones take their place, so that no group is equal and no row left out.
@@ -79,7 +74,7 @@ def our_step(this, prompts: list[list[int]], limits: list[int], seed: int, slots
         synchronize(device)
         return time.perf_counter()
     clock = [now()]
-    rollouts = ours(this.model, this.tokenizer, prompts, c.group_size, limits, this.sampling(), seed, slots)
+    rollouts = ours(this.model, this.tokenizer, prompts, c.group_size, limits, this.sampling(), seed, decoder)
     clock.append(now())
     problem = tasks.draw("countdown", "train", "bench", 1)[0]
     for rollout in rollouts:
