@@ -23,6 +23,11 @@ def pick_device(name: str) -> tuple[torch.device, torch.dtype]:
     return (torch.device("cuda"), torch.bfloat16) if cuda else (torch.device("cpu"), torch.float32)
 
 
+def default_budget(device: torch.device) -> int:
+    """Tokens of a micro-batch."""
+    return 8192 if device.type == "cuda" else 2048
+
+
 def micro_batches(lengths: list[int], token_budget: int, packed: bool = False) -> list[list[int]]:
     """Indices in batches of at most `token_budget` tokens; rows of like length stand together, the longest first.
 
@@ -70,8 +75,10 @@ class MasterAdamW:
         if offload:
             self.pool = ThreadPoolExecutor(1)  # one thread, so that the sums have an order
         if offload and device.type == "cuda":
-            # The only memory that is copied, and so the only one that is pinned; gradients and weights pass through it.
-            self.staged = [torch.empty(p.shape, dtype=dtype, pin_memory=True) for p in self.params]
+            # Gradients and weights pass through it: the only memory that is copied, and so the only one that is pinned.
+            # One piece, because torch rounds each pinned piece up to a power of two.
+            flat = torch.empty(sum(p.numel() for p in self.params), dtype=dtype, pin_memory=True)
+            self.staged = [x.view(p.shape) for x, p in zip(flat.split([p.numel() for p in self.params]), self.params)]
             self.stream = torch.cuda.Stream(device)
 
     def named_masters(self) -> dict[str, torch.Tensor]:
