@@ -70,7 +70,7 @@ def update_bytes(c: ModelConfig, s: Setup) -> tuple[float, float]:
     ends = N * (4 + 3 * w) * C  # the last norm, and the response positions
     chunk = min(N, LOGITS_BYTES // (4 * V)) * V
     # Log-probs and two gradients of them; the sum of the head's gradients, a chunk's own and (autograd's way) the new sum.
-    in_head = max(3 * 4 * chunk + head, w * chunk + 3 * head)
+    in_head = max(3 * 4 * chunk + head, 3 * head)
     n, tied = parameters(c), c.tie_word_embeddings
     flight = w * (n - (1 if tied else 2) * V * C) / c.num_hidden_layers if s.offload else w * F * C
     in_layer = N * (2 * F + 6 * C) * w / 2 + s.checkpointing * N * layer + tied * head + flight
