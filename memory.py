@@ -168,7 +168,8 @@ class MemoryConfig:
     rate: float = setting(4e14, "bf16 operations per second of matrix products, for the hours")
 
     def __post_init__(self):
-        if min(self.slots, self.tokens, self.token_budget, self.prompt_tokens, self.bandwidth, self.rate, self.memory_gb) < 1:
+        if min(self.slots, self.tokens, self.token_budget, self.memory_gb, self.prompt_tokens, self.bandwidth,
+               self.rate) < 1:
             raise Refusal("--slots, --tokens, --token-budget, --prompt-tokens, --bandwidth, --rate and --memory-gb must be "
                           "at least 1")
 
@@ -205,8 +206,9 @@ def targets() -> str:
     """One line per model and size of GPU."""
     lines = [f"{'model':<14}{'GPU':>4}{'slots':>7}{'budget':>8}{HEADS}{'CPU':>6}   GB, computed"]
     for name, gb, s in TARGETS:
-        s = filled(SHAPES[name], s, gb, 256)
-        lines.append(f"{name:<14}{gb:>4}{s.slots:>7}{s.token_budget:>8}{cells(SHAPES[name], s)}{cpu_gb(SHAPES[name], s):>6.0f}")
+        shape = SHAPES[name]
+        s = filled(shape, s, gb, 256)
+        lines.append(f"{name:<14}{gb:>4}{s.slots:>7}{s.token_budget:>8}{cells(shape, s)}{cpu_gb(shape, s):>6.0f}")
     return "\n".join(lines)
 
 

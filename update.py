@@ -41,7 +41,8 @@ def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float,
         loss.backward()
         optimizer.accumulate()
         for name, value in (("loss", loss.item()), ("entropy", entropy.sum().item()), ("gap_sum", gap.sum().item()),
-                            ("clipped", more["clipped"]), ("kl", more["kl"]), ("tokens", sum(map(len, responses))), ("positions", sum(long[i] for i in batch)),
+                            ("clipped", more["clipped"]), ("kl", more["kl"]), ("tokens", sum(map(len, responses))),
+                            ("positions", sum(long[i] for i in batch)),
                             ("padding", 0 if is_packed else sum(long[batch[0]] - long[i] for i in batch))):
             stats[name] += value
         stats["gap_max"] = max(stats["gap_max"], gap.max().item())

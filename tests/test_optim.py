@@ -41,7 +41,8 @@ def test_offloaded_is_bit_identical_on_one_machine(tokenizer, dtype, states, mon
     away, moved = trained(tokenizer, dtype=dtype, states=states, offload=True)
     assert same(plain, away) and same(model.parameters(), moved.parameters())
     assert not same(plain, trained(tokenizer, dtype=dtype, states=states, steps=2)[0])
-    monkeypatch.setattr(optim.MasterAdamW, "receive", lambda self, i, grad, copied: optim.add(self.masters[i], grad * (i > 0)))
+    monkeypatch.setattr(optim.MasterAdamW, "receive",
+                        lambda self, i, grad, copied: optim.add(self.masters[i], grad * (i > 0)))
     assert not same(plain, trained(tokenizer, dtype=dtype, states=states, offload=True)[0])  # the fault: one gradient lost
 
 

@@ -31,7 +31,7 @@ def test_packed_rows_have_the_log_probs_and_gradients_of_padded_ones(tokenizer, 
     padded = found(model)
     monkeypatch.setattr(packed, "usable", lambda model: True)
     assert differ(found(model), padded) < 1e-6
-    assert differ(found(model, PROMPTS[::-1], RESPONSES[::-1])[2:], padded[2:]) > 1e-3  # other weights: it compares something
+    assert differ(found(model, PROMPTS[::-1], RESPONSES[::-1])[2:], padded[2:]) > 1e-3  # the comparison notices order
 
 
 def test_sequences_that_see_those_before_them_would_show(tokenizer, monkeypatch):
@@ -83,7 +83,8 @@ def test_the_kernel_computes_what_the_loop_computes(kv_heads):
     kernel = outcome(lambda *x: packed.attend(*x, rows), q, k, v)
     plain = outcome(lambda *x: packed.one_by_one(*x, lengths), *(x.detach().float().requires_grad_() for x in (q, k, v)))
     assert differ(kernel, plain) < 2e-2
-    other = outcome(lambda *x: packed.one_by_one(*x, [sum(lengths)]), *(x.detach().float().requires_grad_() for x in (q, k, v)))
+    other = outcome(lambda *x: packed.one_by_one(*x, [sum(lengths)]),
+                    *(x.detach().float().requires_grad_() for x in (q, k, v)))
     assert differ(kernel, other) > 0.1  # the fault shows
 
 

@@ -13,6 +13,7 @@ import torch
 from conftest import varied
 from safetensors.torch import load_file
 
+import adam
 import config
 import reward
 import runs
@@ -117,6 +118,12 @@ def test_every_variant_of_the_optimizer_resumes_bit_for_bit(tmp_path, tiny_folde
     assert_same_run(tmp_path / "whole", tmp_path / "part")
     states = {t.dtype for s in final(tmp_path / "part")[2]["adam"]["state"].values() for n, t in s.items() if n != "step"}
     assert states == {torch.bfloat16 if "optimizer_states" in more else torch.float32}  # saved in their own type
+    train.train(settings(tmp_path / "forgetful", tiny_folder, steps=1, **more))
+    for kind in (adam.RoundedAdamW, torch.optim.AdamW):
+        monkeypatch.setattr(kind, "load_state_dict", lambda self, found: None)
+    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "forgetful"), steps=3), {"resume", "steps"}))
+    with pytest.raises(AssertionError):  # the fault shows
+        assert_same_run(tmp_path / "whole", tmp_path / "forgetful")
 
 
 def test_what_belongs_to_the_machine_may_change_at_a_resume(tmp_path, tiny_folder):
