@@ -53,27 +53,30 @@ def weights_of(layer: lm.Layer) -> SimpleNamespace:
 
 
 class Decoder:
-    """`slots` rows of at most `capacity` positions, `new_tokens` of them drawn, in buffers that stay where they are.
+    """`slots` rows in buffers that stay where they are, from `make_room` until `release`.
 
     The caller (`sample.Slots`) seats rows in the first slots and lets them `advance`; beyond these nothing is alive.
     """
 
-    def __init__(self, model: lm.Transformer, slots: int, capacity: int, new_tokens: int):
+    def __init__(self, model: lm.Transformer, slots: int):
         self.model, self.slots, self.graphed = model, slots, model.device.type == "cuda"
         self.rows = torch.arange(slots, device=model.device)
         self.pending = torch.zeros(slots, dtype=torch.int64, device=model.device)  # the id that a slot decodes next
         self.count, self.limit = torch.zeros_like(self.pending), torch.zeros_like(self.pending)  # ids drawn, and at most
         self.alive = torch.zeros(slots, dtype=torch.bool, device=model.device)
-        self.capacity = self.new_tokens = 0
-        self.make_room(capacity, new_tokens)
+        self.release()
 
-    def make_room(self, capacity: int, new_tokens: int) -> None:
-        """Take up the model's weights as they lie now; new buffers where the present ones are too small."""
+    def release(self) -> None:
+        """Give the memory back; the next `make_room` takes it again, and graphs are captured anew."""
+        self.graphs, self.pool, self.cache, self.flat, self.capacity, self.new_tokens = {}, None, None, None, 0, 0
+
+    def make_room(self, capacity: int, new_tokens: int) -> "Decoder":
+        """Room for rows of at most `capacity` positions, `new_tokens` of them drawn, and the weights as they lie now."""
         m, c = self.model, self.model.config
         if capacity > self.capacity or new_tokens > self.new_tokens:
-            self.graphs, self.pool = {}, None  # they write into the old buffers
-            self.cache = None  # freed before its successor is made
-            self.capacity, self.new_tokens = max(capacity, self.capacity), max(new_tokens, self.new_tokens)
+            capacity, new_tokens = max(capacity, self.capacity), max(new_tokens, self.new_tokens)
+            self.release()  # before its successor is made
+            self.capacity, self.new_tokens = capacity, new_tokens
             self.cache = lm.KVCache(c, self.slots, self.capacity, m.device, m.embed_tokens.weight.dtype)
             shape = (self.slots, self.new_tokens + 1)  # a frozen row writes where its next id would stand
             self.ids = torch.zeros(shape, dtype=torch.int64, device=m.device)
@@ -94,6 +97,7 @@ class Decoder:
         self.where = where
         self.is_stop.zero_()
         self.is_stop[list(m.stop_ids)] = True
+        return self
 
     def logits(self, rows: int, span: int):
         """Decode `rows` pending ids, each at its row's length, with the first `span` positions in use: logits [B, V]."""

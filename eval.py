@@ -154,12 +154,12 @@ def behaviours(graded: list[Graded]) -> dict:
 
 def evaluate(model, tokenizer, problems: list[tasks.Problem], template: str, reward_name: str, k: int,
              sampling: sample.Sampling, seed: int, progress: str | None = None,
-             style: str = "auto", slots: int = 256) -> tuple[dict, list[Graded]]:
-    """Sample k responses to each problem, `slots` at a time, and grade them; (figures, graded problems)."""
+             style: str = "auto", slots: int = 256, decoder=None) -> tuple[dict, list[Graded]]:
+    """Sample k responses to each problem, `slots` at a time or as `decoder` has, and grade them; (figures, graded)."""
     prompts, context = encoded(problems, template, tokenizer), model.config.max_position_embeddings
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) + sampling.max_new_tokens <= context]
     rollouts = fit and sample.generate(model, tokenizer, [prompts[i] for i in fit], sampling, k, seed, slots,
-                                       progress=progress)
+                                       progress=progress, decoder=decoder)
     kept = {i: [responses.keep(tokenizer, r) for r in rollouts[at * k:(at + 1) * k]] for at, i in enumerate(fit)}
     graded = [responses.grade(p, kept.get(i, [Response("", 0, False)] * k), reward_name, style)
               for i, p in enumerate(problems)]

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute_in_backward
 
+import packed
+
 LOGITS_BYTES = 256 * 10 ** 6  # the largest fp32 tensor [positions, V] that the trainer makes: 421 positions of Qwen's vocabulary
 
 
@@ -83,8 +85,8 @@ class RMSNorm(nn.Module):
         self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
 
     def forward(self, x):
-        scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)  # fp32: bf16 squares lose too much
-        return self.weight * (x.float() * scale).to(x.dtype)
+        wide = x.float()  # fp32: bf16 squares lose too much. Once: backward keeps it
+        return self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
 
 def rope_frequency(c: ModelConfig) -> torch.Tensor:
@@ -128,8 +130,11 @@ class Attention(nn.Module):
         if self.normalised:  # one norm for all query heads, one for all key heads
             self.q_norm, self.k_norm = (RMSNorm(self.size, c.rms_norm_eps) for _ in range(2))
 
-    def forward(self, x, rope, store=None, mask=None):
-        """x [B, T, C] to the same. `store(k, v)` puts new keys and values into a cache and returns all of it."""
+    def forward(self, x, rope, store=None, mask=None, rows=None):
+        """x [B, T, C] to the same. `store(k, v)` puts new keys and values into a cache and returns all of it.
+
+        `rows`: the sequences that stand one after another in x, if it is packed; then B is 1.
+        """
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, self.heads, self.size).transpose(1, 2)  # (B, H, T, D)
         k = self.k_proj(x).view(B, T, self.kv_heads, self.size).transpose(1, 2)  # (B, K, T, D)
@@ -139,7 +144,9 @@ class Attention(nn.Module):
         q, k = rotate(q, *rope), rotate(k, *rope)
         if store is not None:
             k, v = store(k, v)  # (B, K, S, D)
-        if mask is None:  # nothing came before: plain causal attention
+        if rows is not None:
+            out = packed.attend(q, k, v, rows)
+        elif mask is None:  # nothing came before: plain causal attention
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
         else:
             out = attend_cached(q, k, v, mask)
@@ -178,8 +185,8 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
-    def forward(self, x, rope, store=None, mask=None):
-        x = x + self.self_attn(self.input_layernorm(x), rope, store, mask)
+    def forward(self, x, rope, store=None, mask=None, rows=None):
+        x = x + self.self_attn(self.input_layernorm(x), rope, store, mask, rows)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -189,6 +196,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.stop_ids = config, ()
+        self.recompute = False  # gradient checkpointing: of a layer only the input is kept for backward
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -208,8 +216,8 @@ class Transformer(nn.Module):
         weight = self.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
         return F.linear(hidden, weight)
 
-    def hidden(self, ids, cache: KVCache | None = None, new=None, span: int | None = None):
-        """Final hidden states [B, T, C] of ids [B, T].
+    def hidden(self, ids, cache: KVCache | None = None, new=None, span: int | None = None, rows=None):
+        """Final hidden states [B, T, C] of ids [B, T]; without a cache, ids [1, N] may be packed `rows`.
 
         With a cache, row b continues at position cache.lengths[b] of slot b (the first B slots), and its length grows by
         `new[b]` (default T): tokens beyond that are right padding, written where the next call overwrites them. `span`
@@ -219,8 +227,9 @@ class Transformer(nn.Module):
         x, mask = self.embed_tokens(ids), None
         self.frequency = self.frequency.to(x.device)  # moves once
         if cache is None:
-            assert T <= self.config.max_position_embeddings, "longer than the context"
-            rope = rope_angles(self.frequency, torch.arange(T, device=x.device), x.dtype)  # (T, D) each
+            assert max(rows.lengths if rows else (T,)) <= self.config.max_position_embeddings, "longer than the context"
+            position = rows.position if rows else torch.arange(T, device=x.device)
+            rope = rope_angles(self.frequency, position, x.dtype)  # (T, D) each
             stores = [None] * len(self.layers)
         else:
             start = cache.lengths[:B]
@@ -233,7 +242,10 @@ class Transformer(nn.Module):
                 mask = torch.zeros_like(seen, dtype=x.dtype).masked_fill_(~seen, float("-inf"))[:, None]
             stores = [cache_writer(cache, i, position, span) for i in range(len(self.layers))]
         for layer, store in zip(self.layers, stores):
-            x = layer(x, rope, store, mask)
+            if self.recompute and cache is None and torch.is_grad_enabled():
+                x = recompute_in_backward(layer, x, rope, None, None, rows, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, rope, store, mask, rows)
         if cache is not None:
             cache.lengths[:B] += T if new is None else new
         return self.norm(x)
@@ -263,20 +275,26 @@ def response_logprobs(model: Transformer, prompts: list[list[int]], responses: l
     """Log-probabilities of given responses, the trainer's side of what the sampler drew.
 
     prompts, responses: B lists of ids. Returns (logprobs [B, T] with gradient, entropy [B, T] without), T the longest
-    response, both fp32 and 0 beyond a row's length. The head runs on response positions alone, on so many at a time that
-    no [positions, V] tensor exceeds LOGITS_BYTES; if that takes several chunks, backward computes each anew.
+    response, both fp32 and 0 beyond a row's length. Rows are packed where there is a kernel for it, else padded on the
+    right, which cannot reach back through causal attention. The head runs on response positions alone, on so many at a
+    time that no [positions, V] tensor exceeds LOGITS_BYTES; if that takes several chunks, backward computes each anew.
     """
     starts, lengths = ([len(row) for row in rows] for rows in (prompts, responses))
     assert min(starts) and min(lengths), "an empty prompt or response has no log-probability"
     T, device = max(lengths), model.device
-    # The last response id is only ever a target. Right padding cannot reach back through causal attention.
-    width = max(s + n for s, n in zip(starts, lengths)) - 1
-    ids = torch.tensor([(p + r[:-1] + [0] * width)[:width] for p, r in zip(prompts, responses)], device=device)
-    targets = torch.tensor([(r + [0] * T)[:T] for r in responses], device=device)
-    row, t = (torch.arange(T) < torch.tensor(lengths)[:, None]).nonzero(as_tuple=True)  # masks come from lengths
-    at = torch.tensor(starts)[row] - 1 + t  # response id t is predicted by the position before it
-    row, t, at = row.to(device), t.to(device), at.to(device)
-    hidden, targets = model.hidden(ids)[row, at], targets[row, t]  # (N, C), (N,)
+    whole = [p + r[:-1] for p, r in zip(prompts, responses)]  # the last response id is only ever a target
+    if packed.usable(model):
+        rows = packed.Sequences.of([len(ids) for ids in whole], device)
+        ids, begin = [[i for ids in whole for i in ids]], rows.begin
+    else:
+        width = max(map(len, whole))
+        rows, ids, begin = None, [ids + [0] * (width - len(ids)) for ids in whole], range(0, len(whole) * width, width)
+    where = [(row, t) for row, n in enumerate(lengths) for t in range(n)]  # masks come from lengths
+    # Response id t is predicted by the position before it.
+    at = torch.tensor([begin[row] + starts[row] - 1 + t for row, t in where], device=device)
+    hidden = model.hidden(torch.tensor(ids, device=device), rows=rows).flatten(0, 1)[at]  # (N, C)
+    targets = torch.tensor([i for response in responses for i in response], device=device)  # (N,)
+    row, t = torch.tensor(where, device=device).T
     size = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
     if len(hidden) <= size:
         picked, entropy = token_logprobs(model, hidden, targets, temperature)

@@ -21,13 +21,18 @@ import torch
 
 import benchmarks
 import checkpoint
+import decode
 import jsonl
+import memory
 import model as lm
 import sample
 import tasks
 from config import Refusal, check_values
 from files import new_folder, write_file
-from optim import MasterAdamW, pick_device
+from optim import MasterAdamW, default_budget, pick_device
+
+# Settings of the machine, not of the run: they change nothing but rounding.
+MEMORY = {"token_budget", "slots", "memory_gb", "gradient_checkpointing", "offload_optimizer"}
 
 
 @dataclass
@@ -42,6 +47,10 @@ class Run:
     held_out: list
     suite: dict[str, list]  # benchmarks to evaluate on as well
     reference: lm.Transformer | None
+    slots: int = 256  # rows that decode at a time
+    decoder: decode.Decoder | None = None  # the sampler's buffers and graphs
+    resident: bool = True  # they stay during the update
+    halved: bool = False  # memory ran out once, and c.token_budget is a half of what it was
     step: int = 0  # steps done
     seconds: float = 0.0  # spent in steps and evaluations, earlier sittings included
     lock: object = None  # held while a process works on the run
@@ -68,7 +77,7 @@ def versions() -> dict:
 
 def resumed(c, given: set[str]):
     """The configuration of the run that --resume names."""
-    if extra := given - {"resume", "steps", "device"}:
+    if extra := given - {"resume", "steps", "device"} - MEMORY:
         raise Refusal(f"--resume takes the run's own settings; leave out --{min(extra).replace('_', '-')}")
     file = Path(c.resume) / "config.json"
     if not file.is_file():
@@ -121,12 +130,15 @@ def problems_of(c) -> tuple:
     return sides["train"], sides["held-out"][:c.eval_problems or None], suite
 
 
-def fitting(problems: list, c, model, tokenizer) -> list:
-    """The problems that fit the context with their response: of a file the others are passed over aloud.
+def encoded(problems: list, c, tokenizer) -> list[list[int]]:
+    return [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer) for p in problems]
+
+
+def fitting(problems: list, prompts: list[list[int]], c, model) -> list:
+    """The problems whose prompts fit the context with their response: of a file the others are passed over aloud.
 
     Refusal if none does, or if one of a generated task does not.
     """
-    prompts = [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer) for p in problems]
     sample.check_prompts(model, [min(prompts, key=len)] if c.data else prompts, c.max_new_tokens)
     room = model.config.max_position_embeddings - c.max_new_tokens
     fit = [problem for problem, prompt in zip(problems, prompts) if len(prompt) <= room]
@@ -134,6 +146,25 @@ def fitting(problems: list, c, model, tokenizer) -> list:
         print(f"{c.data}: passed over, too long with {c.max_new_tokens} new tokens for the model's context: "
               f"{len(problems) - len(fit)} of {len(problems)} training problems", file=sys.stderr)
     return fit
+
+
+def planned(c, config: lm.ModelConfig, longest: int, device, dtype) -> memory.Setup:
+    """What a run will take, said aloud where that is much; slots are filled in. `longest`: tokens of a prompt.
+
+    Refusal if it cannot fit. --memory-gb limits a GPU; on a CPU it is only what must suffice.
+    """
+    s = memory.setup(c, longest, c.token_budget or default_budget(device), dtype.itemsize)
+    gb, most = c.memory_gb, min(256, c.prompts_per_step * c.group_size)
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        free += memory.CONTEXT  # this process has its context already
+        gb = min(gb or free / 1e9, free / 1e9)
+        if c.memory_gb:
+            torch.cuda.set_per_process_memory_fraction(max(0.0, gb * 1e9 - memory.CONTEXT) / total)
+    s = memory.plan(config, s, gb, most) if gb else replace(s, slots=s.slots or 256, resident=True)
+    if device.type == "cuda" or max(memory.phases(config, s)) > 1:
+        print(memory.described(config, s, gb))
+    return s
 
 
 def open_run(c) -> Run:
@@ -150,16 +181,24 @@ def open_run(c) -> Run:
         if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):  # a kill may leave .lock
             raise Refusal(f"{folder} is not empty and holds no run: choose another --out")
     saved = checkpoints(folder)
-    model, tokenizer = checkpoint.load(str(saved[-1]) if saved else c.model, device, torch.float32)
-    optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay)
+    model, tokenizer = checkpoint.load(str(saved[-1]) if saved else c.model, "cpu", torch.float32)
+    model.recompute = c.gradient_checkpointing
+    known = problems if c.data else test  # the problems of a generated task are drawn step by step
+    prompts = encoded(known, c, tokenizer)
+    fit = fitting(known, prompts, c, model)
+    others = encoded([p for group in (test, *suite.values()) for p in group], c, tokenizer)
+    longest = min(max(map(len, prompts + others)), model.config.max_position_embeddings - c.max_new_tokens)
+    plan = planned(c, model.config, longest, device, dtype)
+    optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay, device=device, offload=c.offload_optimizer,
+                            states=c.optimizer_states, seed=c.seed)  # moves the model to the device
     reference = checkpoint.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
-    fit = fitting(problems if c.data else test, c, model, tokenizer)
-    problems = fit if c.data else problems
-    this = Run(c, folder, model, tokenizer, optimizer, problems, test, suite, reference)
+    this = Run(c, folder, model, tokenizer, optimizer, fit if c.data else problems, test, suite, reference, plan.slots,
+               decode.Decoder(model, plan.slots), plan.resident)
     folder.mkdir(parents=True, exist_ok=True)
     if saved:
         try:
-            state = torch.load(saved[-1] / "trainer.pt", map_location=device, weights_only=True)
+            state = torch.load(saved[-1] / "trainer.pt", map_location=optimizer.masters[0].device,
+                               weights_only=True)
             optimizer.adam.load_state_dict(state["adam"])
             this.step = state["step"]
         except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:

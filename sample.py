@@ -123,6 +123,7 @@ class Slots:
         self.uniform = torch.rand(len(rollouts), most, generator=torch.Generator().manual_seed(seed % 2 ** 63))
         self.queue = deque(range(len(rollouts)))
         self.live = min(decoder.slots, len(rollouts))
+        decoder.alive.zero_()  # an interrupted call may have left some
         self.owner, self.seen = [0] * self.live, [0] * self.live  # which rollout sits here; its ids that the host has seen
         self.seat(list(range(self.live)))
 
@@ -209,8 +210,7 @@ def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sa
     """
     rollouts = [Rollout(prompt) for prompt in prompts for _ in range(n)]
     capacity = check_prompts(model, prompts, sampling.max_new_tokens)
-    if decoder is None:
-        decoder = decode.Decoder(model, min(slots, len(rollouts)), capacity, sampling.max_new_tokens)
+    decoder = decoder or decode.Decoder(model, min(slots, len(rollouts)))
     decoder.make_room(capacity, sampling.max_new_tokens)
     stop = StopStrings(model, tokenizer, sampling.stop_strings) if sampling.stop_strings else None
     s = Slots(decoder, rollouts, Prompts(model, prompts, prefill_tokens), n, sampling, limits, seed)

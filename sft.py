@@ -19,6 +19,7 @@ from tqdm import tqdm
 import checkpoint
 import jsonl
 import model as lm
+import packed
 import tasks
 import traces
 from config import Refusal, parse, run, setting
@@ -150,7 +151,7 @@ def learning_rate(step: int, c: SFTConfig) -> float:
 def update(model, optimizer, rows: list[tuple[list[int], list[int]]], lr: float, c: SFTConfig) -> tuple[float, float]:
     """One step on (prompt ids, response ids) rows; returns the mean loss per response token and the gradient norm."""
     tokens, total = sum(len(response) for _, response in rows), 0.0
-    for chosen in micro_batches([len(p) + len(r) for p, r in rows], c.token_budget):
+    for chosen in micro_batches([len(p) + len(r) for p, r in rows], c.token_budget, packed.usable(model)):
         logprobs, _ = lm.response_logprobs(model, *zip(*(rows[i] for i in chosen)))
         loss = -logprobs.sum() / tokens  # the whole step's count: micro-batches cannot change the gradient
         loss.backward()

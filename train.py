@@ -26,7 +26,6 @@ import benchmarks
 import extract
 import grpo
 import jsonl
-import model as lm
 import plot
 import reward
 import sample
@@ -34,8 +33,8 @@ import tasks
 from config import Refusal, parse, run, setting
 from eval import evaluate
 from files import write_file
-from optim import micro_batches
 from runs import Run, append_line, open_run, resumed, save, summary
+from update import out_of_memory, update_or_retry
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,11 @@ class TrainConfig:
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
     clip_norm: float = setting(1.0, "largest gradient norm")
     token_budget: int = setting(0, "tokens per micro-batch, padding included; 0: 2048 on a CPU, 8192 on a GPU")
+    slots: int = setting(0, "rows that decode at a time; 0: what the memory holds, 256 at most. Changes no draw")
+    gradient_checkpointing: bool = setting(False, "keep of each layer its input alone, compute it anew in backward")
+    offload_optimizer: bool = setting(False, "masters, gradient sums and AdamW on the CPU; the GPU keeps bf16 weights")
+    optimizer_states: str = setting("fp32", "type of AdamW's two moments", choices=("fp32", "bf16"))
+    memory_gb: float = setting(0.0, "GPU memory that may be used, GB (10^9 bytes); 0: what is free")
     eval_every: int = setting(20, "steps between evaluations on held-out problems")
     eval_problems: int = setting(512, "held-out problems, one response each; 0 takes all of --data")
     eval_suite: str = setting("", "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...")
@@ -79,11 +83,12 @@ class TrainConfig:
     seed: int = setting(0, "seed of problems and draws")
     device: str = setting("auto", "auto, cpu or cuda")
     recipe: str | None = setting(None, "TOML file of settings; flags beat it")
-    resume: str | None = setting(None, "run folder to go on with; only --steps, --device may be given beside it")
+    resume: str | None = setting(None, "run folder to go on with; beside it --steps, --device and what is the machine's: "
+                                "--token-budget, --slots, --memory-gb, --gradient-checkpointing, --offload-optimizer")
 
     def __post_init__(self):
         for name, low in dict(steps=1, prompts_per_step=1, group_size=2, updates_per_step=1, max_new_tokens=1,
-                              eval_every=1, save_every=1, token_budget=0, warmup=0, eval_problems=0,
+                              eval_every=1, save_every=1, token_budget=0, slots=0, warmup=0, eval_problems=0,
                               eval_suite_problems=0).items():
             if getattr(self, name) < low:
                 why = ": a group of one has no advantage" if name == "group_size" else ""
@@ -91,7 +96,7 @@ class TrainConfig:
         if self.top_k or self.top_p != 1.0:
             raise Refusal("training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, or sampler "
                           "and trainer would disagree about every probability")
-        for name, low in dict(lr=0, weight_decay=0, clip_low=0, clip_high=0, kl_coef=0).items():
+        for name, low in dict(lr=0, weight_decay=0, clip_low=0, clip_high=0, kl_coef=0, memory_gb=0).items():
             if not low <= getattr(self, name) < math.inf:
                 raise Refusal(f"--{name.replace('_', '-')} must be a number, at least {low}")
         if not 0 < self.temperature < math.inf or not 0 < self.clip_norm:
@@ -109,52 +114,21 @@ class TrainConfig:
             benchmarks.names_of(self.eval_suite)
         for flag, value, known in (("reward", self.reward, reward.REWARDS), ("template", self.template, tasks.TEMPLATES),
                                    ("answer-style", self.answer_style, extract.STYLES),
-                                   ("kl-kind", self.kl_kind, ("k1", "k2", "k3"))):
+                                   ("kl-kind", self.kl_kind, ("k1", "k2", "k3")),
+                                   ("optimizer-states", self.optimizer_states, ("fp32", "bf16"))):
             if value not in known:  # the command line checks its choices itself; recipes arrive here
                 raise Refusal(f"--{flag} {value}: choose {', '.join(known)}")
         grpo.choose(self.loss, self.std, self.normaliser)
-
-
-# ---------------------------------------------------------------- the update
-
-def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float, c: TrainConfig, reference=None) -> dict:
-    """One optimizer step on a list of rollouts with their advantages [B]; returns what to log of it.
-
-    Rows of advantage 0 cost no forward pass, but they stay in the denominators: they are zeros of the same mean.
-    """
-    step = grpo.Denominators(len(rollouts), sum(len(r.response) for r in rollouts), c.max_new_tokens)
-    chosen = [i for i in range(len(rollouts)) if advantage[i] != 0 or c.kl_coef]  # the KL term acts on all rows
-    stats = dict(loss=0.0, grad_norm=0.0, entropy=0.0, gap_sum=0.0, gap_max=0.0, clipped=0.0, kl=0.0, tokens=0)
-    budget = c.token_budget or (8192 if model.device.type == "cuda" else 2048)
-    loss_kind = grpo.choose(c.loss, c.std, c.normaliser)
-    for batch in micro_batches([len(rollouts[i].prompt) + len(rollouts[i].response) for i in chosen], budget):
-        rows = [rollouts[chosen[i]] for i in batch]
-        prompts, responses = [r.prompt for r in rows], [r.response for r in rows]
-        logprobs, entropy = lm.response_logprobs(model, prompts, responses, c.temperature)
-        T = logprobs.shape[1]
-        old = torch.tensor([r.logprobs + [0.0] * (T - len(r.logprobs)) for r in rows], device=model.device)
-        lengths = torch.tensor([len(r) for r in responses], device=model.device)
-        with torch.no_grad():
-            ref = lm.response_logprobs(reference, prompts, responses, c.temperature)[0] if reference else None
-            gap = (logprobs - old).abs()
-        A = advantage[[chosen[i] for i in batch]].to(model.device)
-        loss, more = grpo.policy_loss(logprobs, old, A, lengths, loss_kind, step, c.clip_low, c.clip_high, ref,
-                                      c.kl_coef, c.kl_kind)
-        loss.backward()
-        optimizer.accumulate()
-        for name, value in (("loss", loss.item()), ("entropy", entropy.sum().item()), ("gap_sum", gap.sum().item()),
-                            ("clipped", more["clipped"]), ("kl", more["kl"]), ("tokens", sum(map(len, responses)))):
-            stats[name] += value
-        stats["gap_max"] = max(stats["gap_max"], gap.max().item())
-    if chosen:
-        stats["grad_norm"] = optimizer.step(lr, c.clip_norm)
-    return stats
 
 
 # ---------------------------------------------------------------- the loop
 
 def mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def sampling_memory(this: Run):
+    return out_of_memory(f"while sampling: lower --slots, {this.slots} now")
 
 
 def sample_and_grade(this: Run, problems: list) -> tuple[list, list[tuple], float]:
@@ -173,7 +147,8 @@ def sample_and_grade(this: Run, problems: list) -> tuple[list, list[tuple], floa
     with ThreadPoolExecutor(1) as pool:
         jobs = {}
         rollouts = sample.generate(this.model, this.tokenizer, prompts, this.sampling(), c.group_size, this.seed("draws"),
-                                   on_done=lambda i, rollout: jobs.update({i: pool.submit(grade, i, rollout)}))
+                                   on_done=lambda i, rollout: jobs.update({i: pool.submit(grade, i, rollout)}),
+                                   decoder=this.decoder)
         sampled = time.time()
         return rollouts, [jobs[i].result() for i in range(len(rollouts))], sampled
 
@@ -182,7 +157,11 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
     """Sample, reward, advantage, update; returns the step's line of metrics and its first two groups in full."""
     c, clock = this.c, [time.time()]
     problems = tasks.batch(this.problems, c.seed, this.step, c.prompts_per_step)
-    rollouts, graded, sampled = sample_and_grade(this, problems)
+    with sampling_memory(this):
+        rollouts, graded, sampled = sample_and_grade(this, problems)
+    if not this.resident:
+        this.decoder.release()
+        torch.cuda.empty_cache()  # its blocks: what the update leaves in them would be in the next cache's way
     texts, rewards, _ = zip(*graded)
     table = torch.tensor([r.total for r in rewards]).view(len(problems), c.group_size)  # (P, G)
     advantage = grpo.advantages(table, grpo.choose(c.loss, c.std, c.normaliser).divide_by_std).flatten()
@@ -192,11 +171,12 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
     random.Random(this.seed("order")).shuffle(order)  # which rollouts share an optimizer step, if there are several
     parts = [order[i::c.updates_per_step] for i in range(c.updates_per_step)]
     lr = c.lr * min(1.0, (this.step + 1) / max(1, c.warmup))
-    all_stats = [update(this.model, this.optimizer, [rollouts[i] for i in part], advantage[part], lr, c, this.reference)
-                 for part in parts]
+    all_stats = [update_or_retry(this, [rollouts[i] for i in part], advantage[part], lr) for part in parts]
+    torch.cuda.empty_cache()
     clock.append(time.time())
 
-    first, trained = all_stats[0], sum(s["tokens"] for s in all_stats)
+    first, (trained, positions, padding) = all_stats[0], (sum(s[name] for s in all_stats)
+                                                          for name in ("tokens", "positions", "padding"))
     lengths = [len(r.response) for r in rollouts]
     by_outcome = {ok: [n for n, r in zip(lengths, rewards) if (r.accuracy == 1.0) == ok] for ok in (True, False)}
     line = {"step": this.step + 1, "reward": mean([r.total for r in rewards]),
@@ -212,6 +192,7 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
             "logprob_gap_max": first["gap_max"] if first["tokens"] else None,
             "clip_share": sum(s["clipped"] for s in all_stats) / trained if trained else None,
             "kl": sum(s["kl"] for s in all_stats) / trained if trained and c.kl_coef else None,
+            "padding_share": padding / (positions + padding) if positions else None,  # of what the update computed on
             **{f"seconds_{name}": b - a for name, a, b in zip(("sample", "reward", "update"), clock, clock[1:])},
             # seconds_reward is what the step waited for grading after sampling; the share counts all processor time of
             # grading, most of it beside the sampler: the most that grading can cost
@@ -227,8 +208,9 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
 def held_out_figures(this: Run) -> dict:
     """The evaluation's figures, named for the metrics file; of a suite each benchmark's accuracy and their plain mean."""
     def figures(problems: list, sampling: sample.Sampling, name: str) -> dict:
-        return evaluate(this.model, this.tokenizer, problems, this.c.template, this.c.reward, 1, sampling, this.c.seed,
-                        progress=name, style=this.c.answer_style)[0]
+        with sampling_memory(this):
+            return evaluate(this.model, this.tokenizer, problems, this.c.template, this.c.reward, 1, sampling, this.c.seed,
+                            progress=name, style=this.c.answer_style, decoder=this.decoder)[0]
     found = figures(this.held_out, this.sampling(), "held-out")
     names = {"pass@1": "eval_accuracy", "pass@1_ci": "eval_accuracy_ci", "truncated": "eval_truncated",
              "length": "eval_length", "length_right": "eval_length_right", "length_wrong": "eval_length_wrong"}

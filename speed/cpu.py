@@ -121,7 +121,7 @@ def compare_samplers(b: Headline, title: str, imposed: bool) -> dict[str, list[R
     """Rounds of each sampler; continuous batching is left out aloud where it cannot run."""
     model, found = load_theirs(b).eval(), {OURS: [], STATIC: [], CONTINUOUS: []}
     rows, stops, longest = [ids for ids in b.ids for _ in range(b.c.group)], b.run.model.stop_ids, b.c.max_new_tokens
-    d = Decoder(b.run.model, min(256, len(rows)), max(map(len, b.ids)) + longest, longest)
+    d = Decoder(b.run.model, min(256, len(rows))).make_room(max(map(len, b.ids)) + longest, longest)
     for seed in range(b.c.repeats + 1):
         limits = lognormal_lengths(len(rows), longest / 8, seed) if imposed else None
         b.run.model.stop_ids = () if imposed else stops

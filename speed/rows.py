@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 import sample
+import update as updating
 from config import parse
 from decode import Decoder
 from optim import MasterAdamW, micro_batches
@@ -61,7 +62,7 @@ def rollout_sides(s: Subject, prompts: list[list[int]], limits: list[int]) -> di
     """Our sampler and transformers' two; the long calls of theirs warm up with a few tokens on a GPU."""
     rows, group, cap = [p for p in prompts for _ in range(s.c.group)], s.c.group, s.c.max_new_tokens
 
-    d = Decoder(s.model, min(256, len(rows)), max(map(len, prompts)) + cap, cap)
+    d = Decoder(s.model, min(256, len(rows))).make_room(max(map(len, prompts)) + cap, cap)
 
     def ours():
         sides.ours(s.model, s.tokenizer, prompts, group, limits, s.sampling(), 0, d)
@@ -133,7 +134,7 @@ def update(s: Subject, report: Report) -> None:
     found = measure.take_turns({"ours": Side(optimizer_step)}, s.c.repeats, s.c.patience, s.device)["ours"]
     parts = {"optimizer step, ms": found if isinstance(found, str) else round(1000 * measure.spread(found)[0], 2)}
     add_row(report, s, f"update, {len(rollouts)} rows, {sum(lengths):,} tokens", {
-        "ours": Side(lambda: sides.train.update(s.model, this.optimizer, rollouts, advantage, sides.LR, this.c))},
+        "ours": Side(lambda: updating.update(s.model, this.optimizer, rollouts, advantage, sides.LR, this.c))},
         scored, (0, 3 * measure.forward_operations(s.model, lengths, scored)), more=parts)
 
 
@@ -141,7 +142,7 @@ def step(s: Subject, report: Report) -> None:
     """A whole step and its split; TRL's between the ends of two of its own, less ours, which runs in between."""
     this, n = our_run(s), s.c.prompts * s.c.group
     texts, prompts, limits = s.texts(s.c.prompts), s.prompts(s.c.prompts), s.limits(n, 0)
-    d = Decoder(s.model, min(256, n), max(map(len, prompts)) + s.c.max_new_tokens, s.c.max_new_tokens)
+    d = Decoder(s.model, min(256, n)).make_room(max(map(len, prompts)) + s.c.max_new_tokens, s.c.max_new_tokens)
     rounds, parts, theirs, missing = s.c.repeats + 1, [], [], {}
 
     def turn():

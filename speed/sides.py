@@ -16,6 +16,7 @@ import reward
 import sample
 import tasks
 import train
+import update
 from draw import Sampling
 from speed.measure import Unable, seconds_of, synchronize
 
@@ -46,7 +47,7 @@ def our_prefill(model, prompts: list[list[int]]):
 def our_decode(model, slots: int, context: int, steps: int):
     """A call that decodes `steps` tokens in `slots` rows around `context` tokens; its seconds are those of one step."""
     first, most = context - steps // 2, 10 ** 6
-    d = decode.Decoder(model, slots, context + steps, steps)
+    d = decode.Decoder(model, slots).make_room(context + steps, steps)
 
     def call() -> float:
         d.cache.lengths.fill_(first)
@@ -82,7 +83,7 @@ def our_step(this, prompts: list[list[int]], limits: list[int], seed: int, decod
     made_up = torch.rand(len(prompts), c.group_size, generator=torch.Generator().manual_seed(seed))
     advantage = grpo.advantages(made_up, False).flatten()
     clock.append(now())
-    train.update(this.model, this.optimizer, rollouts, advantage, LR, c)
+    update.update(this.model, this.optimizer, rollouts, advantage, LR, c)
     clock.append(now())
     return {name: b - a for name, a, b in zip(("sample", "reward", "update"), clock, clock[1:])}
 

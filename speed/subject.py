@@ -1,5 +1,5 @@
 """What the rows are measured on: one set of weights in our model and in transformers', prompts, lengths."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,7 +15,7 @@ from speed.measure import Machine
 from speed.report import check_json, chosen, numbers
 
 ROWS = ("prefill", "decode", "rollout", "logprobs", "update", "step", "attention")
-TINY = (2048, 64, 128, 2, 4, 2, True)  # as in memory.SHAPES; its vocabulary holds the base's
+TINY = lm.ModelConfig(2048, 64, 128, 2, 4, 2, tie_word_embeddings=True)  # its vocabulary holds the base's
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,9 @@ class Subject:
         return measure.lognormal_lengths(n, self.c.max_new_tokens / 8, seed)
 
 
-def random_model(shape: tuple, context: int, device, dtype, seed: int = 0) -> lm.Transformer:
-    """A Qwen2 model of this shape with N(0, 0.02) matrices, made on the device; no id stops its responses."""
-    V, C, F, L, H, K, tied = shape
-    config = lm.ModelConfig(V, C, F, L, H, K, max_position_embeddings=context, rope_theta=1e6, tie_word_embeddings=tied)
+def random_model(shape: lm.ModelConfig, context: int, device, dtype, seed: int = 0) -> lm.Transformer:
+    """A model of this shape with N(0, 0.02) matrices, made on the device; no id stops its responses."""
+    config = replace(shape, max_position_embeddings=context, rope_theta=1e6)
     with torch.device("meta"):
         model = lm.Transformer(config)
     model = model.to(dtype).to_empty(device=device)

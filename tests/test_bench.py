@@ -27,6 +27,7 @@ from speed.cpu import Round
 from speed.measure import Machine, Side, Unable
 
 CPU = torch.device("cpu")
+SMALL_BASE = lm.ModelConfig(576, 64, 128, 2, 4, 2, tie_word_embeddings=True)  # of the base's vocabulary
 # by hand: 120 weights in the layer's matrices, 40 in the head, 8 biases, 12 in norms; D = 2
 SMALL = lm.ModelConfig(vocab_size=10, hidden_size=4, intermediate_size=6, num_hidden_layers=1, num_attention_heads=2,
                        num_key_value_heads=1, tie_word_embeddings=True)
@@ -224,7 +225,7 @@ def test_a_sampler_that_ignores_the_limits_is_caught(pair, tokenizer, monkeypatc
 
 
 def test_forced_lengths_end_each_row_with_a_stop_token_and_none_before(tokenizer):
-    model = bench_subject.random_model((576, 64, 128, 2, 4, 2, True), 512, CPU, torch.float32)
+    model = bench_subject.random_model(SMALL_BASE, 512, CPU, torch.float32)
     theirs, limits = bench_subject.their_model(model, tokenizer), [1, 5, 3]
     sides.impose(theirs, limits, [0])
     ids = torch.full((3, 2), 7)

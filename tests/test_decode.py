@@ -24,7 +24,7 @@ def decoder_with_a_past(model, lengths: list[int], capacity: int = 20):
     plain = lm.KVCache(model.config, len(lengths), capacity, device, dtype)
     with torch.no_grad():
         model.hidden(ids[:, :max(lengths)], plain, new=torch.tensor(lengths, device=device))
-    d = decode.Decoder(model, len(lengths), capacity, 8)
+    d = decode.Decoder(model, len(lengths)).make_room(capacity, 8)
     d.cache.kv.copy_(plain.kv)
     d.cache.lengths.copy_(plain.lengths)
     d.pending.copy_(ids[:, -1])
@@ -61,7 +61,7 @@ def test_in_bf16_it_is_the_plain_model_to_rounding(tokenizer):
 def test_adjoined_weights_stay_the_models_and_follow_it(tiny, tokenizer, tmp_path):
     before = {name: p.clone() for name, p in tiny.named_parameters()}
     optimizer = optim.MasterAdamW(tiny)
-    d = decode.Decoder(tiny, 1, 8, 4)
+    d = decode.Decoder(tiny, 1).make_room(8, 4)
     assert all(torch.equal(p, before[name]) for name, p in tiny.named_parameters())
     tiny(torch.tensor([[1, 2, 3]])).square().mean().backward()
     optimizer.step(1e-2, 1.0)
@@ -75,7 +75,7 @@ def test_adjoined_weights_stay_the_models_and_follow_it(tiny, tokenizer, tmp_pat
 
 
 def test_a_model_that_has_moved_is_taken_up_anew(tiny):
-    d = decode.Decoder(tiny, 1, 8, 4)
+    d = decode.Decoder(tiny, 1).make_room(8, 4)
     old = d.weights[0].wide[0]
     d.make_room(8, 4)
     assert d.weights[0].wide[0].data_ptr() == old.data_ptr()  # nothing was copied
@@ -98,7 +98,7 @@ class Replay:
 def graphed(model, monkeypatch, slots, capacity, new_tokens):
     monkeypatch.setattr(decode, "SPAN", 8)
     monkeypatch.setattr(decode.Decoder, "capture", lambda *of: Replay(*of))
-    d = decode.Decoder(model, slots, capacity, new_tokens)
+    d = decode.Decoder(model, slots).make_room(capacity, new_tokens)
     d.graphed = True
     return d
 
@@ -167,8 +167,8 @@ def test_a_frozen_row_draws_nothing_more(tiny, tokenizer):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_on_a_gpu_graphs_draw_the_ids_of_the_plain_path_in_fp32(tokenizer, shape):
     model = make_tiny(tokenizer, **SHAPES[shape]).cuda()
-    d = decode.Decoder(model, 20, 45, 40)
-    plain = decode.Decoder(model, 20, 45, 40)
+    d = decode.Decoder(model, 20).make_room(45, 40)
+    plain = decode.Decoder(model, 20).make_room(45, 40)
     plain.graphed = False
     for seed in range(3):
         same(sample.generate(model, tokenizer, PROMPTS, Sampling(40), n=5, seed=seed, decoder=d),

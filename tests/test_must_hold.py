@@ -17,6 +17,7 @@ import reward
 import sample
 import tasks
 import train
+import update
 from draw import Sampling, draw
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +72,7 @@ class Recorder:
 def step_gradient(model, rollouts, advantage, **settings):
     recorder = Recorder(model)
     settings = dict(max_new_tokens=16, temperature=0.7, token_budget=10 ** 6) | settings
-    train.update(model, recorder, rollouts, advantage, 0.0, train.TrainConfig(**settings))
+    update.update(model, recorder, rollouts, advantage, 0.0, train.TrainConfig(**settings))
     return recorder.gradient
 
 

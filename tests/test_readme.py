@@ -81,7 +81,7 @@ def test_the_mixture_table_is_the_code():
 
 def test_the_memory_tables_are_the_command():
     assert memory.table(memory.MemoryConfig()) in README
-    assert memory.recipes(memory.MemoryConfig()) in README
+    assert memory.recipes(memory.MemoryConfig()) in README and memory.targets() in README
 
 
 def test_the_count_of_grading_cases():
@@ -92,10 +92,7 @@ def test_the_count_of_grading_cases():
 
 def test_the_size_of_the_base_is_computed_and_named():
     model = checkpoint.load("base")[0]
-    c = model.config
-    shape = (c.vocab_size, c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads,
-             c.num_key_value_heads, c.tie_word_embeddings)
-    assert memory.parameters(shape) == sum(p.numel() for p in model.parameters())
+    assert memory.parameters(model.config) == sum(p.numel() for p in model.parameters())
     assert f"{sum(p.numel() for p in model.parameters()):,}" in README
 
 

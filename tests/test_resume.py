@@ -13,6 +13,7 @@ import torch
 from conftest import varied
 from safetensors.torch import load_file
 
+import adam
 import config
 import reward
 import runs
@@ -103,6 +104,35 @@ def test_12_same_seed_same_run_and_killed_is_undisturbed(tmp_path, tiny_folder):
     train.train(settings(other, tiny_folder, steps=2, seed=1))
     with pytest.raises(AssertionError):  # the comparison notices another seed
         assert_same_run(undisturbed, other)
+
+
+@pytest.mark.parametrize("more", [dict(optimizer_states="bf16"), dict(offload_optimizer=True),
+                                  dict(optimizer_states="bf16", offload_optimizer=True, gradient_checkpointing=True)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_variant_of_the_optimizer_resumes_bit_for_bit(tmp_path, tiny_folder, monkeypatch, more, dtype):
+    monkeypatch.setattr(runs, "pick_device", lambda name: (torch.device("cpu"), dtype))
+    more = dict(eval_every=1, **more)
+    train.train(settings(tmp_path / "whole", tiny_folder, steps=3, **more))
+    train.train(settings(tmp_path / "part", tiny_folder, steps=1, **more))
+    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "part"), steps=3), {"resume", "steps"}))
+    assert_same_run(tmp_path / "whole", tmp_path / "part")
+    states = {t.dtype for s in final(tmp_path / "part")[2]["adam"]["state"].values() for n, t in s.items() if n != "step"}
+    assert states == {torch.bfloat16 if "optimizer_states" in more else torch.float32}  # saved in their own type
+    train.train(settings(tmp_path / "forgetful", tiny_folder, steps=1, **more))
+    for kind in (adam.RoundedAdamW, torch.optim.AdamW):
+        monkeypatch.setattr(kind, "load_state_dict", lambda self, found: None)
+    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "forgetful"), steps=3), {"resume", "steps"}))
+    with pytest.raises(AssertionError):  # the fault shows
+        assert_same_run(tmp_path / "whole", tmp_path / "forgetful")
+
+
+def test_what_belongs_to_the_machine_may_change_at_a_resume(tmp_path, tiny_folder):
+    train.train(settings(tmp_path / "run", tiny_folder, steps=1))
+    more = dict(slots=5, token_budget=60, gradient_checkpointing=True, offload_optimizer=True)
+    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2, **more), {"resume", "steps", *more}))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["slots"] == 5
+    with pytest.raises(config.Refusal, match="leave out --optimizer-states"):  # other states than those that are saved
+        runs.resumed(train.TrainConfig(resume=str(tmp_path / "run")), {"resume", "optimizer_states"})
 
 
 def test_a_kill_before_the_first_checkpoint_starts_over(tmp_path, tiny_folder):

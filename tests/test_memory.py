@@ -1,0 +1,241 @@
+"""The estimate of memory: next to what the same tensors take, and what a run does with it."""
+import dataclasses
+import json
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import config
+import memory
+import model as lm
+import optim
+import runs
+import sample
+import train
+import update
+from memory import SHAPES, Setup
+
+SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, and the most there were; with fake tensors nothing is allocated."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.now, self.most = {}, 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for t in tree_leaves(out):
+            if isinstance(t, torch.Tensor) and (storage := t.untyped_storage())._cdata not in self.alive:
+                self.alive[storage._cdata] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self.freed, storage._cdata)
+        return out
+
+    def freed(self, which):
+        self.now -= self.alive.pop(which)
+
+
+def traced(shape, rows: int, checkpointing: bool) -> float:
+    """GB at the peak of one micro-batch, forward and backward, beside the bf16 weights."""
+    with FakeTensorMode(), Peak() as peak:
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            model = lm.Transformer(shape)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        model.recompute, weights = checkpointing, peak.now
+        for p in model.parameters():
+            p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
+        lm.response_logprobs(model, [[1] * 512] * rows, [[1] * 1024] * rows)[0].sum().backward()
+        return (peak.most - weights) / 1e9
+
+
+QWEN3 = lm.ModelConfig(151936, 1024, 3072, 28, 16, 8, tie_word_embeddings=True, model_type="qwen3", head_dim=128)
+LLAMA = lm.ModelConfig(128256, 2048, 8192, 16, 32, 8, tie_word_embeddings=True, model_type="llama")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES.values(), QWEN3, LLAMA], ids=[*SHAPES, "qwen3-0.6b", "llama-1b"])
+def test_a_micro_batch_takes_what_is_estimated(shape, checkpointing):
+    for rows in (2, 8):
+        s, found = Setup(1, 1536, 1536 * rows, checkpointing), traced(shape, rows, checkpointing)
+        assert 0.98 * found < sum(memory.update_bytes(shape, s)) / 1e9 < 1.07 * found
+    other = sum(memory.update_bytes(shape, dataclasses.replace(s, checkpointing=not checkpointing))) / 1e9
+    assert not 0.5 < other / found < 2
+
+
+def test_the_trainers_peak_does_not_grow_with_tokens_times_vocabulary(monkeypatch):
+    """Twice the positions: the peak grows by their hidden states, not by logits."""
+    shape = lm.ModelConfig(100_000, 16, 16, 1, 2, 1)
+
+    def growth():
+        one, two = traced(shape, 1, False), traced(shape, 2, False)
+        return (two - one) / (1024 * 4 * shape.vocab_size / 1e9)  # in fp32 logits of 1,024 positions
+    monkeypatch.setattr(lm, "LOGITS_BYTES", 50 * 4 * shape.vocab_size)
+    assert growth() < 0.02
+    monkeypatch.setattr(lm, "LOGITS_BYTES", 2 ** 40)
+    assert growth() > 2  # the fault shows
+
+
+def test_every_target_fits():
+    for name, gb, s in memory.TARGETS:
+        s = memory.filled(SHAPES[name], s, gb, 256)
+        assert s.slots >= 64 and s.tokens == 512 + 1024
+        assert max(memory.phases(SHAPES[name], s)) <= memory.USABLE * gb
+        everything_there = dataclasses.replace(s, slots=1, offload=False, states="bf16", checkpointing=False)
+        assert max(memory.phases(SHAPES[name], everything_there)) > gb  # the flags are needed
+
+
+def test_the_parts_of_the_optimizer_are_what_it_holds(tiny):
+    n = sum(p.numel() for p in tiny.parameters())
+    assert memory.parameters(tiny.config) == n
+    for states, bytes_each in (("fp32", 4), ("bf16", 2)):
+        optimizer = optim.MasterAdamW(lm.Transformer(tiny.config), torch.bfloat16, states=states)
+        for p in optimizer.params:
+            p.grad = torch.ones_like(p)
+        optimizer.accumulate()
+        sums = sum(m.grad.nbytes for m in optimizer.masters)
+        optimizer.step(1e-3, 1.0)
+        held = [t for s in optimizer.adam.state_dict()["state"].values() for t in (s["exp_avg"], s["exp_avg_sq"])]
+        parts = memory.parts(tiny.config, Setup(1, 10, 10, states=states))
+        assert sum(t.nbytes for t in held) / 1e9 == pytest.approx(parts["AdamW"]) == pytest.approx(2 * bytes_each * n / 1e9)
+        assert (sums, sum(m.nbytes for m in optimizer.masters)) == (parts["gradients"] * 1e9, parts["masters"] * 1e9)
+
+
+# ---------------------------------------------------------------- before a run
+
+@pytest.mark.parametrize("shape,gb,setup,says", [
+    ("qwen2.5-0.5b", 24, Setup(0, 1536, 16384), "lower --token-budget, to 1536"),
+    ("qwen2.5-0.5b", 13, Setup(0, 4096, 4096), "add --gradient-checkpointing;"),
+    ("qwen2.5-1.5b", 24, Setup(0, 1536, 1536), "add --offload-optimizer;"),
+    ("qwen2.5-7b", 40, Setup(0, 8192, 8192), "add --gradient-checkpointing and --offload-optimizer;"),
+    ("qwen2.5-7b", 16, Setup(0, 1536, 1536), "smaller --model"),
+    ("qwen2.5-0.5b", 24, Setup(500, 8192, 8192, True), "--slots 500")])
+def test_what_cannot_fit_is_refused_with_the_flag_to_change(shape, gb, setup, says):
+    with pytest.raises(config.Refusal, match=says):
+        memory.plan(SHAPES[shape], setup, gb, 256)
+
+
+def test_the_slots_are_what_is_left_and_no_more_than_there_are_rollouts():
+    shape, s = SHAPES["qwen2.5-1.5b"], Setup(0, 4096, 4096, checkpointing=True, offload=True)
+    few, many = (memory.plan(shape, s, gb, 256).slots for gb in (12, 24))
+    assert 0 < few < many < 256 and memory.plan(shape, s, 80, 256).slots == 256 and memory.plan(shape, s, 80, 16).slots == 16
+    assert memory.phases(shape, dataclasses.replace(s, slots=few))[0] <= 12 * memory.USABLE
+    assert memory.phases(shape, dataclasses.replace(s, slots=few + 1))[0] > 12 * memory.USABLE
+
+
+pytestmark = pytest.mark.usefixtures("varied_reward")
+
+
+def settings(folder, model, **more):
+    return train.TrainConfig(**{**SMALL, "out": str(folder), "model": model, **more})
+
+
+def weights(folder):
+    return (runs.checkpoints(Path(folder))[-1] / "model.safetensors").read_bytes()
+
+
+def test_a_run_that_cannot_fit_writes_nothing_and_slots_change_no_draw(tmp_path, tiny_folder, capsys):
+    with pytest.raises(config.Refusal, match="no flag is enough"):
+        train.train(settings(tmp_path / "a", tiny_folder, memory_gb=1e-6))
+    assert not (tmp_path / "a").exists()
+    train.train(settings(tmp_path / "b", tiny_folder))
+    assert "computed" not in capsys.readouterr().out  # a small run on a CPU says nothing of memory
+    train.train(settings(tmp_path / "c", tiny_folder, slots=3))
+    text = [(tmp_path / x / "rollouts.jsonl").read_text() for x in "bc"]
+    ids = [[r["text"] for line in t.splitlines() for r in json.loads(line)["responses"]] for t in text]
+    assert ids[0] == ids[1]
+
+
+# ---------------------------------------------------------------- when memory runs out
+
+def failing(monkeypatch, passes: set[int]):
+    """Let the log-prob passes of these numbers run out of memory in the middle of their backward pass; counts them all."""
+    real, seen = lm.response_logprobs, []
+
+    def out_of_memory(gradient):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def logprobs(model, *rest):
+        seen.append(1)
+        found, entropy = real(model, *rest)
+        if len(seen) in passes:
+            model.layers[1].mlp.up_proj.weight.register_hook(lambda g: out_of_memory(g) if len(seen) in passes else None)
+        return found, entropy
+    monkeypatch.setattr(lm, "response_logprobs", logprobs)
+    return seen
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_out_of_memory_halves_the_budget_once_and_gives_the_same_step(tmp_path, tiny_folder, monkeypatch, capsys, offload):
+    more = dict(steps=2, token_budget=200, offload_optimizer=offload)
+    train.train(settings(tmp_path / "whole", tiny_folder, **more, lr=1e-3))
+    train.train(settings(tmp_path / "halves", tiny_folder, **{**more, "token_budget": 100}, lr=1e-3))
+    assert "out of GPU memory" not in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        passes = failing(patch, {2})
+        train.train(settings(tmp_path / "retried", tiny_folder, **more, lr=1e-3))
+    assert "--token-budget 200 becomes 100" in capsys.readouterr().err and len(passes) > 4
+    # With the batches that the smaller budget gives, the same bits; beside the larger budget's, the same but for rounding.
+    assert weights(tmp_path / "retried") == weights(tmp_path / "halves")
+    grad_norm = [[json.loads(line)["grad_norm"] for line in (tmp_path / x / "metrics.jsonl").read_text().splitlines()[1:]]
+                 for x in ("retried", "whole")]
+    assert grad_norm[0] == pytest.approx(grad_norm[1], rel=1e-4)
+    with monkeypatch.context() as patch:  # the fault: gradients of the broken pass stay in the sums
+        patch.setattr(optim.MasterAdamW, "drop_gradients", lambda self: None)
+        failing(patch, {2})
+        with pytest.raises(AssertionError):
+            train.train(settings(tmp_path / "dirty", tiny_folder, **{**more, "steps": 1}, lr=1e-3))
+            first = json.loads((tmp_path / "dirty" / "metrics.jsonl").read_text().splitlines()[1])
+            assert first["grad_norm"] == pytest.approx(grad_norm[1][0], rel=1e-4)
+
+
+def test_memory_that_runs_out_twice_or_while_sampling_is_one_line(tmp_path, tiny_folder, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(config.Refusal, match="--token-budget.*--gradient-checkp.*--offload"):
+        failing(patch, {1, 2})
+        train.train(settings(tmp_path / "a", tiny_folder))
+
+    def full(*rest, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(lm, "KVCache", full)
+    with pytest.raises(config.Refusal, match="lower --slots, 5 now"):
+        train.train(settings(tmp_path / "b", tiny_folder, slots=5))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
+                    reason="the estimate next to torch.cuda.max_memory_allocated needs a CUDA GPU of Ampere or later")
+def test_half_a_billion_parameters_train_in_8_gb_as_estimated():
+    name, gb, s = memory.TARGETS[0]
+    shape = SHAPES[name]
+    s = memory.filled(shape, s, gb, 256)
+    model = lm.Transformer(shape)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.02) if p.dim() > 1 else torch.nn.init.ones_(p)
+    model.recompute, model.stop_ids = s.checkpointing, (0,)
+    torch.cuda.set_per_process_memory_fraction((gb * 1e9 - memory.CONTEXT) / torch.cuda.mem_get_info()[1])
+    try:
+        optimizer = optim.MasterAdamW(model, torch.bfloat16, device="cuda", offload=s.offload, states=s.states)
+        torch.cuda.reset_peak_memory_stats()
+        prompts = [[1 + i] * 512 for i in range(s.slots // 8)]
+        rollouts = sample.generate(model, None, prompts, sample.Sampling(1024), 8, 0, s.slots)
+        sampling = torch.cuda.max_memory_allocated()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        c = train.TrainConfig(token_budget=s.token_budget, max_new_tokens=1024)
+        update.update(model, optimizer, rollouts[:32], torch.linspace(-1, 1, 32), 1e-6, c)
+        found = (sampling / 1e9, torch.cuda.max_memory_allocated() / 1e9)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    print(f"estimated {memory.phases(shape, s)}, found {found}", file=sys.stderr)
+    for estimate, measured in zip(memory.phases(shape, s), found):
+        assert measured == pytest.approx(estimate - memory.CONTEXT / 1e9, rel=0.1)
