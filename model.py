@@ -217,7 +217,7 @@ class Transformer(nn.Module):
         return F.linear(hidden, weight)
 
     def hidden(self, ids, cache: KVCache | None = None, new=None, span: int | None = None, rows=None):
-        """Final hidden states [B, T, C] of ids [B, T]; without a cache, ids [1, N] may be packed `rows`.
+        """Final hidden states [B, T, C] of ids [B, T]; ids [1, N] may be packed `rows`, which begin in an empty cache.
 
         With a cache, row b continues at position cache.lengths[b] of slot b (the first B slots), and its length grows by
         `new[b]` (default T): tokens beyond that are right padding, written where the next call overwrites them. `span`
@@ -226,11 +226,11 @@ class Transformer(nn.Module):
         B, T = ids.shape
         x, mask = self.embed_tokens(ids), None
         self.frequency = self.frequency.to(x.device)  # moves once
-        if cache is None:
+        if rows or cache is None:
             assert max(rows.lengths if rows else (T,)) <= self.config.max_position_embeddings, "longer than the context"
             position = rows.position if rows else torch.arange(T, device=x.device)
             rope = rope_angles(self.frequency, position, x.dtype)  # (T, D) each
-            stores = [None] * len(self.layers)
+            stores = [cache and packed_writer(cache, i, rows) for i in range(len(self.layers))]
         else:
             start = cache.lengths[:B]
             span = int(start.max()) + T if span is None else span
@@ -246,7 +246,9 @@ class Transformer(nn.Module):
                 x = recompute_in_backward(layer, x, rope, None, None, rows, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = layer(x, rope, store, mask, rows)
-        if cache is not None:
+        if cache is not None and rows:
+            cache.lengths[:len(rows.lengths)] = torch.tensor(rows.lengths, device=x.device)
+        elif cache is not None:
             cache.lengths[:B] += T if new is None else new
         return self.norm(x)
 
@@ -259,6 +261,15 @@ def cache_writer(cache: KVCache, layer: int, position, span: int):
         for held, new in ((cache.k[layer], k), (cache.v[layer], v)):
             held[rows, :, position] = new.transpose(1, 2)  # indexed (B, T) first, then K, D
         return cache.k[layer, :B, :, :span], cache.v[layer, :B, :, :span]
+    return store
+
+
+def packed_writer(cache: KVCache, layer: int, rows: packed.Sequences):
+    """A function that writes k, v [1, K, N, D] of packed rows into the first slots, and returns them: nothing came before."""
+    def store(k, v):
+        for held, new in ((cache.k[layer], k), (cache.v[layer], v)):
+            held[rows.which, :, rows.position] = new[0].transpose(0, 1)  # indexed (N,) first, then K, D
+        return k, v
     return store
 
 

@@ -21,13 +21,15 @@ class Sequences:
     begin: list[int]  # of each sequence, its first token
     ends: torch.Tensor  # [sequences + 1], int32: 0, then the end of each
     position: torch.Tensor  # [N], of each token in its own sequence
+    which: torch.Tensor  # [N], each token's sequence
 
     @classmethod
     def of(cls, lengths: list[int], device) -> "Sequences":
         ends = [0, *itertools.accumulate(lengths)]
-        position = [i for n in lengths for i in range(n)]
-        return cls(lengths, ends[:-1], torch.tensor(ends, dtype=torch.int32, device=device),
-                   torch.tensor(position, device=device))
+        which = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+        position = torch.arange(ends[-1]) - torch.tensor(ends)[which]
+        return cls(lengths, ends[:-1], torch.tensor(ends, dtype=torch.int32, device=device), position.to(device),
+                   which.to(device))
 
 
 def usable(model) -> bool:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 import checkpoint
 import decode
 import model as lm
+import packed
 import tasks
 from config import Refusal, parse, run, setting
 from draw import Sampling
@@ -86,18 +87,21 @@ class Prompts:
 
     def prefill(self, first: int) -> None:
         """Prefill prompts from `first` on, as many as the token budget holds; the chunk before is let go."""
-        last, width = first, 0
-        while last < len(self.prompts):
-            width = max(width, len(self.prompts[last]) - 1)
-            if last > first and width * (last + 1 - first) > self.token_budget:
+        m, bodies, width, total = self.model, [], 0, 0
+        without_padding = packed.usable(m)
+        for prompt in self.prompts[first:]:
+            width, total = max(width, len(prompt) - 1), total + len(prompt) - 1
+            if bodies and (total if without_padding else width * (len(bodies) + 1)) > self.token_budget:
                 break
-            last += 1
-        bodies = [p[:-1] for p in self.prompts[first:last]]
-        width, m = max(map(len, bodies)), self.model
+            bodies.append(prompt[:-1])
+        width, lengths = max(map(len, bodies)), [len(p) for p in bodies]
         chunk = lm.KVCache(m.config, len(bodies), width, m.device, m.embed_tokens.weight.dtype)
-        if width:
+        if without_padding and min(lengths):
+            m.hidden(torch.tensor([[i for p in bodies for i in p]], device=m.device), chunk,
+                     rows=packed.Sequences.of(lengths, m.device))
+        elif width:
             ids = torch.tensor([p + [0] * (width - len(p)) for p in bodies], device=m.device)
-            m.hidden(ids, chunk, new=torch.tensor([len(p) for p in bodies], device=m.device), span=width)
+            m.hidden(ids, chunk, new=torch.tensor(lengths, device=m.device), span=width)
         self.held = {first + row: (chunk, row) for row in range(len(bodies))}
 
 

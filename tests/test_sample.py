@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import checkpoint
 import decode
 import model as lm
+import packed
 import sample
 from config import Refusal
 from draw import Sampling, draw
@@ -104,9 +105,9 @@ def force(model, monkeypatch, follow):
     """
     calls, hidden, logits = [], model.hidden, decode.Decoder.logits
 
-    def prefill(ids, cache=None, new=None, span=None):
+    def prefill(ids, cache=None, new=None, span=None, rows=None):
         calls.append((ids, new))
-        return hidden(ids, cache, new, span)
+        return hidden(ids, cache, new, span, rows)
 
     def forced(decoder, rows, span):
         logits(decoder, rows, span)
@@ -226,6 +227,22 @@ def test_rollouts_come_back_in_order_each_from_its_own_prompt(tiny, tokenizer, m
     decoded = [len(ids) for ids, new in calls if new is None]
     assert sum(decoded) == sum(len(r.response) for r in rollouts)  # no row decodes after its end
     assert max(decoded) == min(slots, 21)
+
+
+@pytest.mark.parametrize("prefill_tokens", [1, 12, 100])
+def test_prompts_prefilled_without_padding_are_those_with_it(tiny, tokenizer, monkeypatch, prefill_tokens):
+    prompts = [[3, 20, 4], [40, 6], [7, 8, 60, 61, 62], [9, 9, 9, 9, 100], [8, 120]]
+    expected = sample.generate(tiny, tokenizer, prompts, Sampling(20), n=2)
+    sizes, hidden = [], tiny.hidden
+    monkeypatch.setattr(packed, "usable", lambda model: True)
+    monkeypatch.setattr(tiny, "hidden", lambda ids, *args, **more: sizes.append(ids.numel()) or hidden(ids, *args, **more))
+    found = sample.generate(tiny, tokenizer, prompts, Sampling(20), n=2, prefill_tokens=prefill_tokens)
+    assert [r.response for r in found] == [r.response for r in expected]
+    assert sum(sizes) == sum(len(p) - 1 for p in prompts) and max(sizes) <= max(prefill_tokens, 4)  # nothing is padding
+    monkeypatch.setattr(packed, "one_by_one", lambda q, k, v, lengths: packed.F.scaled_dot_product_attention(
+        q, k, v, is_causal=True, enable_gqa=True))  # the fault of sequences that see each other
+    found = sample.generate(tiny, tokenizer, prompts, Sampling(20), n=2, prefill_tokens=100)
+    assert [r.response for r in found] != [r.response for r in expected]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 100])
