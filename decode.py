@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 import model as lm
+import packed
 from draw import Sampling, draw
 
 SPAN = 256  # a GPU's graphs come in steps of so many positions
@@ -64,6 +65,7 @@ class Decoder:
         self.pending = torch.zeros(slots, dtype=torch.int64, device=model.device)  # the id that a slot decodes next
         self.count, self.limit = torch.zeros_like(self.pending), torch.zeros_like(self.pending)  # ids drawn, and at most
         self.alive = torch.zeros(slots, dtype=torch.bool, device=model.device)
+        self.aside = torch.cuda.Stream(model.device) if self.graphed else None  # where graphs are captured
         self.release()
 
     def release(self) -> None:
@@ -90,49 +92,62 @@ class Decoder:
             self.begin = begin.flatten(1) * self.capacity  # (slots, 2K)
             self.flat = [kv.view(-1, c.head_size) for kv in self.cache.kv]
             self.is_stop = torch.zeros(c.vocab_size, dtype=torch.bool, device=m.device)
+            for held in (self.pending, self.count, self.limit, self.alive):
+                held.zero_()  # what they counted is gone
         self.weights = [weights_of(layer) for layer in m.layers]
         where = [w.data_ptr() for w in m.parameters()]
         if self.graphs and where != self.where:
-            self.graphs.clear()  # they read the old weights
+            self.graphs, self.pool = {}, None  # they read the old weights
         self.where = where
         self.is_stop.zero_()
         self.is_stop[list(m.stop_ids)] = True
         return self
 
-    def logits(self, rows: int, span: int):
-        """Decode `rows` pending ids, each at its row's length, with the first `span` positions in use: logits [B, V]."""
-        m, c, lengths = self.model, self.model.config, self.cache.lengths[:rows]
+    def logits(self, spans: list[tuple[int, int]]):
+        """Decode the pending ids of the first rows, each at its row's length: logits [B, V].
+
+        spans: (rows, positions) each: so many rows, from the last one's on, of whose cache so many positions are read.
+        """
+        counts = [n for n, _ in spans]
+        rows, m, c = sum(counts), self.model, self.model.config
+        lengths = self.cache.lengths[:rows]
         H, K, D = c.num_attention_heads, c.num_key_value_heads, c.head_size
         x = F.embedding(self.pending[:rows], m.embed_tokens.weight)  # (B, C)
         cos, sin = self.rope[lengths].unbind(1)  # (B, 1, D) each
-        place = self.begin[:rows] + lengths[:, None]
-        past, eps = self.past(rows, span), m.norm.eps
-        for flat, k, v, w in zip(self.flat, *self.cache.kv[:, :, :rows, :, :span].unbind(1), self.weights):
+        place, eps = self.begin[:rows] + lengths[:, None], m.norm.eps
+        for flat, w, *pasts in zip(self.flat, self.weights, *self.pasts(spans)):
             qkv = F.linear(norm(x, w.before, eps), *w.qkv).view(rows, H + 2 * K, D)
             if w.qk_norm:
                 qkv[:, :H], qkv[:, H:H + K] = norm(qkv[:, :H], w.qk_norm[0], eps), norm(qkv[:, H:H + K], w.qk_norm[1], eps)
             swapped = qkv.roll(D // 2, -1)[:, :H + K]
             qkv[:, :H + K].mul_(cos).addcmul_(swapped, sin)
             flat.index_put_((place,), qkv[:, H:])
-            x += F.linear(attend(qkv[:, :H], k, v, past), *w.o)
+            seen = [attend(q, *past) for q, past in zip(qkv[:, :H].split(counts), pasts)]
+            x += F.linear(seen[0] if len(seen) == 1 else torch.cat(seen), *w.o)
             gate, up = F.linear(norm(x, w.after, eps), *w.wide).chunk(2, -1)
             x += F.linear(F.silu(gate).mul_(up), *w.down)
         return m.head(norm(x, m.norm.weight, eps))
 
-    def past(self, rows: int, span: int):
-        """What `attend` needs to know of each row's past: an additive mask [B * K, 1, S], or what the kernel of a GPU reads."""
-        lengths, K = self.cache.lengths[:rows], self.cache.k.shape[2]
-        if self.cache.k.is_cuda and self.cache.k.dtype in (torch.bfloat16, torch.float16):
-            every = torch.arange(rows * K + 1, device=lengths.device, dtype=torch.int32)
-            return every, every * self.capacity, (lengths + 1).repeat_interleave(K, output_size=rows * K).int()
-        mask = torch.where(self.positions[:span] > lengths[:, None], float("-inf"), 0.0).to(self.cache.k.dtype)
-        return mask[:, None, None].expand(-1, K, -1, -1).flatten(0, 1)
+    def pasts(self, spans: list[tuple[int, int]]):
+        """For each span, for each layer, what `attend` reads: (k, v [B, K, S, D], where each row's past lies)."""
+        begin, K = 0, self.cache.k.shape[2]
+        for rows, span in spans:
+            at, begin = slice(begin, begin + rows), begin + rows
+            lengths = self.cache.lengths[at]
+            if self.graphed and packed.usable(self.model):
+                every = torch.arange(rows * K + 1, device=lengths.device, dtype=torch.int32)
+                where = every, every * self.capacity, (lengths + 1).repeat_interleave(K, output_size=rows * K).int()
+            else:  # an additive mask [B * K, 1, S]
+                mask = torch.where(self.positions[:span] > lengths[:, None], float("-inf"), 0.0).to(self.cache.k.dtype)
+                where = mask[:, None, None].expand(-1, K, -1, -1).flatten(0, 1)
+            yield [(k, v, where) for k, v in zip(*self.cache.kv[:, :, at, :, :span].unbind(1))]
 
-    def step(self, rows: int, span: int, sampling: Sampling) -> None:
-        """Draw one id for each of the first `rows` slots; those that are not alive stay as they are."""
+    def step(self, spans: list[tuple[int, int]], sampling: Sampling) -> None:
+        """Draw one id for each of the first rows; those that are not alive stay as they are."""
+        rows = sum(n for n, _ in spans)
         count, alive = self.count[:rows], self.alive[:rows]
         at = count[:, None]
-        ids, logprobs = draw(self.logits(rows, span), self.uniform[:rows].gather(1, at).squeeze(1), sampling)
+        ids, logprobs = draw(self.logits(spans), self.uniform[:rows].gather(1, at).squeeze(1), sampling)
         self.ids[:rows].scatter_(1, at, ids[:, None])
         self.logprobs[:rows].scatter_(1, at, logprobs[:, None])
         self.pending[:rows] = ids
@@ -141,12 +156,13 @@ class Decoder:
         alive &= ~(self.is_stop[ids] | (count >= self.limit[:rows]))
 
     @torch.inference_mode()
-    def advance(self, rows: int, longest: int, steps: int, sampling: Sampling) -> None:
-        """`steps` steps of the first `rows` slots, of which none holds more than `longest` positions yet."""
+    def advance(self, held: list[tuple[int, int]], steps: int, sampling: Sampling) -> None:
+        """`steps` steps of the first rows. held: so many rows each, of which none holds more than so many positions yet."""
         if not self.graphed:
             for i in range(1, steps + 1):
-                self.step(rows, min(longest + i, self.capacity), sampling)
+                self.step([(rows, min(longest + i, self.capacity)) for rows, longest in held], sampling)
             return
+        (rows, longest), = held
         rows = min(self.slots, 1 << (rows - 1).bit_length())  # the next power of two: few graphs; the rest is not alive
         span = min(self.capacity, -(-(longest + steps) // SPAN) * SPAN)
         key = rows, span, sampling
@@ -159,16 +175,15 @@ class Decoder:
         """A CUDA graph of one step. Warming up and capturing leave every row as it was: nobody is alive meanwhile."""
         before = self.pending.clone(), self.alive.clone()
         self.alive.zero_()
-        aside = torch.cuda.Stream()  # kernels choose their workspaces here: a capture may not
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        self.aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.aside):  # kernels choose their workspaces for this stream: a capture may not
             for _ in range(2):
-                self.step(rows, span, sampling)
-        torch.cuda.current_stream().wait_stream(aside)
+                self.step([(rows, span)], sampling)
+        torch.cuda.current_stream().wait_stream(self.aside)
         self.pool = self.pool or torch.cuda.graph_pool_handle()  # one pool: no two graphs run at a time
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
-            self.step(rows, span, sampling)
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.aside):
+            self.step([(rows, span)], sampling)
         self.pending.copy_(before[0])
         self.alive.copy_(before[1])
         return graph

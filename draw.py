@@ -87,7 +87,7 @@ def draw(logits, uniform, s: Sampling):
         ids, edges = invert(weight, uniform[:, None])
     else:
         blocks = weight.unflatten(1, (-1, block_width(weight.shape[1])))  # (B, blocks, ids of a block)
-        sums = blocks.sum(-1, dtype=torch.float64)
+        sums = blocks.sum(-1)  # in fp64 it would copy all of the weights first; `invert` adds the sums up in fp64
         block, edges = invert(sums, uniform[:, None])
         mass = sums.gather(1, block)
         share = (uniform[:, None] * edges[:, -1:] - edges.gather(1, block) + mass) / mass  # how far into the block

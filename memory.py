@@ -75,9 +75,10 @@ def update_bytes(c: ModelConfig, s: Setup) -> tuple[float, float]:
     in_head = max(3 * 4 * chunk + head, 3 * head)
     n, tied = parameters(c), c.tie_word_embeddings
     flight = w * (n - (1 if tied else 2) * V * C) / c.num_hidden_layers if s.offload else w * F * C
-    in_layer = N * (2 * F + 6 * C) * w / 2 + s.checkpointing * N * layer + tied * head + flight
-    activations = kept + ends + (in_layer - flight - tied * head if in_layer > in_head else 0)
-    return activations, in_head if in_head >= in_layer else tied * head + flight
+    waits = head if tied or s.offload else 0  # the head's gradient: for the embedding's, or on its way to the CPU
+    in_layer = N * (2 * F + 6 * C) * w / 2 + s.checkpointing * N * layer + waits + flight
+    activations = kept + ends + (in_layer - flight - waits if in_layer > in_head else 0)
+    return activations, in_head if in_head >= in_layer else waits + flight
 
 
 def parts(c: ModelConfig, s: Setup) -> dict[str, float]:
@@ -86,7 +87,7 @@ def parts(c: ModelConfig, s: Setup) -> dict[str, float]:
     kv = 2 * w * c.num_hidden_layers * c.num_key_value_heads * c.head_size  # bytes a token
     activations, logits = update_bytes(c, s)
     home = 0 if s.offload else 1
-    prefill = PREFILL_TOKENS * (kv + 3 * w * F + (4 + 2 * w) * c.hidden_size)
+    prefill = PREFILL_TOKENS * (2 * kv + 3 * w * F + (4 + 2 * w) * c.hidden_size)
     return {name: size / 1e9 for name, size in {
         "weights": w * n, "masters": home * (0 if own else 4 * n), "AdamW": home * (4 if s.states == "bf16" else 8) * n,
         "reference": s.reference * w * n, "KV cache": s.slots * s.tokens * kv,

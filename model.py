@@ -74,8 +74,9 @@ class KVCache:
         self.lengths[slots] = length
 
     def move(self, source: list[int], target: list[int], length: int) -> None:
-        """Copy whole rows within this cache; `length` bounds what they hold."""
-        self.kv[:, :, target, :, :length] = self.kv[:, :, source, :, :length]
+        """Copy whole rows within this cache onto others; `length` bounds what they hold."""
+        for a, b in zip(source, target):  # one by one: together they would be copied aside first
+            self.kv[:, :, b, :, :length].copy_(self.kv[:, :, a, :, :length])
         self.lengths[target] = self.lengths[source]
 
 
@@ -310,7 +311,8 @@ def response_logprobs(model: Transformer, prompts: list[list[int]], responses: l
     if len(hidden) <= size:
         picked, entropy = token_logprobs(model, hidden, targets, temperature)
     else:
-        chunks = [recompute_in_backward(token_logprobs, model, *chunk, temperature, use_reentrant=False)
+        chunks = [recompute_in_backward(token_logprobs, model, *chunk, temperature, use_reentrant=False,
+                                        preserve_rng_state=False)
                   for chunk in zip(hidden.split(size), targets.split(size))]
         picked, entropy = map(torch.cat, zip(*chunks))
     empty = torch.zeros(len(prompts), T, device=device)

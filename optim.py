@@ -101,7 +101,8 @@ class MasterAdamW:
             self.stream.wait_stream(torch.cuda.current_stream(p.device))
             with torch.cuda.stream(self.stream):
                 self.staged[i].copy_(p.grad, non_blocking=True)
-                copied = self.stream.record_event()
+                copied = torch.cuda.Event(blocking=True)  # the job that waits for it sleeps
+                copied.record()
         self.jobs[i] = self.pool.submit(self.receive, i, p.grad, copied)  # the job keeps the gradient until it is copied
 
     def receive(self, i: int, grad, copied) -> None:
@@ -157,4 +158,4 @@ def split(p, dtype: torch.dtype, device, home) -> torch.Tensor:
 
 
 def add(master, grad) -> None:
-    master.grad = grad.float() if master.grad is None else master.grad.add_(grad)
+    master.grad = grad.to(torch.float32, copy=True) if master.grad is None else master.grad.add_(grad)

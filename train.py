@@ -5,7 +5,8 @@
     python train.py --resume runs/grpo
 
 A step is a pure function of the weights, the optimizer's state, the seed and the step's number: problems and draws are
-seeded by (seed, step). So a checkpoint needs no random generator's state, and a resumed run repeats an undisturbed one.
+seeded by (seed, step). So a checkpoint needs no random generator's state, and a resumed run repeats an undisturbed one (on
+a GPU up to rounding: the backward pass of its attention adds in no fixed order).
 
 Left out on purpose: several GPUs, asynchronous sampling, learning-rate decay, a value network.
 """

@@ -51,12 +51,20 @@ def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float,
     return stats
 
 
+def ran_out(error: RuntimeError) -> bool:
+    """Whether this is the allocator's error or, from outside of it (a kernel that is loaded, a graph), the driver's."""
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, torch.AcceleratorError)
+                                                         and "out of memory" in str(error))
+
+
 @contextmanager
 def out_of_memory(advice: str):
     """Running out of GPU memory becomes a Refusal that says what to change."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
         raise Refusal(f"out of GPU memory {advice}; --resume takes them") from None
 
 
@@ -68,9 +76,14 @@ def update_or_retry(this, rollouts: list, advantage: torch.Tensor, lr: float) ->
     if not this.halved:
         try:
             return update(this.model, this.optimizer, rollouts, advantage, lr, this.c, this.reference)
-        except torch.OutOfMemoryError:  # goes on below, where no traceback holds the tensors of the failed pass
-            this.halved = True
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
+            this.halved = True  # and on below, where no traceback holds the tensors of the failed pass
         this.optimizer.drop_gradients()
+        if this.resident:
+            this.resident = False
+            this.decoder.release()
         torch.cuda.empty_cache()
         budget = this.c.token_budget or default_budget(this.model.device)
         this.c = replace(this.c, token_budget=max(1, budget // 2))

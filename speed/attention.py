@@ -3,15 +3,14 @@
 Shapes: B slots, H query heads, K key/value heads, S capacity, D head size. Cache [B, K, S, D], queries [B, H, 1, D].
 The floor is the live keys and values over the measured bandwidth. Every kernel's output is compared with the first one's.
 """
-import inspect
-
 import torch
 import torch.nn.functional as F
-from torch.nn.attention import varlen
 
 import model as lm
 from speed import measure
 from speed.measure import Machine, Side
+
+VARLEN = "flash attention (aten) with seqused_k"  # what varlen_attn calls, and decode.attend too
 
 
 def kernels(q, k, v, lengths) -> dict[str, object]:
@@ -24,16 +23,7 @@ def kernels(q, k, v, lengths) -> dict[str, object]:
     return {"matrix products, written out": lambda: lm.attend_cached(q, short_k, short_v, mask),
             "SDPA with a mask": lambda: F.scaled_dot_product_attention(q, short_k, short_v, attn_mask=mask,
                                                                        enable_gqa=grouped),
-            varlen_name(): varlen_call(q, k, v, lengths, longest)}
-
-
-def has_lengths() -> bool:
-    """Whether the installed torch's varlen_attn knows rows that use a part of their place in the cache (from 2.12 on)."""
-    return "seqused_k" in inspect.signature(varlen.varlen_attn).parameters
-
-
-def varlen_name() -> str:
-    return "varlen_attn with seqused_k" if has_lengths() else "flash attention (aten) with seqused_k"
+            VARLEN: varlen_call(q, k, v, lengths, longest)}
 
 
 def varlen_arguments(q, k, v, lengths) -> tuple:
@@ -50,15 +40,23 @@ def varlen_arguments(q, k, v, lengths) -> tuple:
 
 def varlen_call(q, k, v, lengths, longest: int):
     query, key, value, at_q, at_k, used = varlen_arguments(q, k, v, lengths)
+    return lambda: torch.ops.aten._flash_attention_forward(query, key, value, at_q, at_k, 1, longest, 0.0, False, False,
+                                                           seqused_k=used)[0].view(q.shape)
 
-    def call():
-        if has_lengths():
-            out = varlen.varlen_attn(query, key, value, at_q, at_k, 1, longest, enable_gqa=True, seqused_k=used)
-        else:  # torch 2.11: the same kernel takes the lengths, its public face does not
-            out = torch.ops.aten._flash_attention_forward(query, key, value, at_q, at_k, 1, longest, 0.0, False, False,
-                                                          seqused_k=used)[0]
-        return out.view(q.shape)
-    return call
+
+def captured(call, device):
+    """The call as a CUDA graph, so that Python's time is not measured; on a CPU the call itself."""
+    if device.type != "cuda":
+        return call
+    aside = torch.cuda.Stream(device)
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        call()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=aside):
+        call()
+    return graph.replay
 
 
 @torch.no_grad()
@@ -68,19 +66,23 @@ def compare(c: lm.ModelConfig, slots: int, context: int, device, dtype, machine:
     lengths = torch.tensor(measure.lognormal_lengths(slots, context, 0), device=device)
     capacity, calls = -(-int(lengths.max()) // 256) * 256, 20 if device.type == "cuda" else 2
     q = torch.randn(slots, c.num_attention_heads, 1, c.head_size, device=device, dtype=dtype)
-    k, v = (torch.randn(slots, c.num_key_value_heads, capacity, c.head_size, device=device, dtype=dtype) for _ in range(2))
     size = int(lengths.sum()) * 2 * c.num_key_value_heads * c.head_size * q.element_size()
+    # Calls take turns on caches that are together twice as large as the GPU's own: a layer's is not there when it is read.
+    caches = -(-2 * torch.cuda.get_device_properties(device).L2_cache_size // size) if device.type == "cuda" else 1
+    kv = [[torch.randn(slots, c.num_key_value_heads, capacity, c.head_size, device=device, dtype=dtype) for _ in range(2)]
+          for _ in range(min(caches, calls))]
     least, found, known = size / machine.bandwidth, {}, None
     lines = [f"\nattention of one layer, {slots} slots, lengths of {int(lengths.min())} to {int(lengths.max())} tokens: "
              f"at least {1e6 * least:,.1f} us"]
-    for name, call in kernels(q, k, v, lengths).items():
-        if device.type != "cuda" and name == varlen_name():
+    alike = [kernels(q, k, v, lengths) for k, v in kv]
+    for name, call in alike[0].items():
+        if device.type != "cuda" and name == VARLEN:
             found[name] = "needs a GPU"
         else:
-            def many(call=call):
-                for _ in range(calls):
-                    call()
-            found[name] = measure.take_turns({name: Side(many)}, repeats, 10.0, device)[name]
+            def many(name=name):
+                for i in range(calls):
+                    alike[i % len(alike)][name]()
+            found[name] = measure.take_turns({name: Side(captured(many, device))}, repeats, 10.0, device)[name]
         if isinstance(found[name], str):
             lines.append(f"  {name:<40}{found[name]}")
             continue

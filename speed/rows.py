@@ -111,12 +111,15 @@ def logprobs(s: Subject, report: Report) -> None:
 
 
 def our_run(s: Subject) -> Run:
-    """What train.update needs, with the optimizer's fp32 masters on the subject's device."""
+    """What train.update needs, with the optimizer's fp32 masters on the subject's device; one, as its hooks stay."""
+    if s.run:
+        return s.run
     c = sides.training_config(prompts_per_step=s.c.prompts, group_size=s.c.group, max_new_tokens=s.c.max_new_tokens,
                               token_budget=s.c.token_budget)
     s.model.requires_grad_(True)
     optimizer = MasterAdamW(s.model, s.model.embed_tokens.weight.dtype)
-    return Run(c, Path(s.folder), s.model, s.tokenizer, optimizer, "countdown", [], {}, None)
+    s.run = Run(c, Path(s.folder), s.model, s.tokenizer, optimizer, "countdown", [], {}, None)
+    return s.run
 
 
 def update(s: Subject, report: Report) -> None:

@@ -12,6 +12,7 @@ import torch
 import decode
 import grpo
 import model as lm
+import packed
 import reward
 import sample
 import tasks
@@ -34,13 +35,14 @@ def ours(model, tokenizer, prompts: list[list[int]], n: int, limits: list[int] |
 
 
 def our_prefill(model, prompts: list[list[int]]):
-    """A call that fills a cache with prompts of one length, packed into one forward pass, without a head."""
+    """A call that fills a cache with prompts of one length in one forward pass without a head, as the sampler does."""
     ids, width = torch.tensor(prompts, device=model.device), len(prompts[0])
+    rows = packed.Sequences.of([width] * len(prompts), model.device) if packed.usable(model) else None
 
     @torch.no_grad()
     def call():
         cache = lm.KVCache(model.config, len(prompts), width, model.device, model.embed_tokens.weight.dtype)
-        model.hidden(ids, cache, span=width)
+        model.hidden(ids.view(1, -1), cache, rows=rows) if rows else model.hidden(ids, cache, span=width)
     return call
 
 
@@ -54,7 +56,7 @@ def our_decode(model, slots: int, context: int, steps: int):
         d.count.zero_()
         d.limit.fill_(most)
         d.alive.fill_(True)
-        return seconds_of(lambda: d.advance(slots, first, steps, Sampling()), model.device) / steps
+        return seconds_of(lambda: d.advance([(slots, first)], steps, Sampling()), model.device) / steps
     return call
 
 

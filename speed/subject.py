@@ -9,6 +9,7 @@ import model as lm
 import sample
 import tasks
 from config import Refusal, setting
+from decode import Decoder
 from optim import pick_device
 from speed import measure
 from speed.measure import Machine
@@ -62,6 +63,7 @@ class Subject:
     stops: list[int]
     machine: Machine
     folder: str  # for what TRL writes
+    run: object = None  # what the trainer keeps, once it has been asked for
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +104,7 @@ def random_model(shape: lm.ModelConfig, context: int, device, dtype, seed: int =
 
 
 def their_model(model: lm.Transformer, tokenizer):
-    """transformers' model with the very tensors of ours: no second copy."""
+    """transformers' model with the very tensors of ours: no second copy, until an optimizer moves ours."""
     from transformers import AutoConfig, AutoModelForCausalLM
     stops, model.stop_ids = model.stop_ids, (tokenizer.eos_token_id,)
     values = checkpoint.config_json(model, tokenizer, model.embed_tokens.weight.dtype)
@@ -122,6 +124,7 @@ def random_subject(c: RowsConfig, scratch: str) -> Subject:
     tokenizer = checkpoint.load("base")[1]
     shape = TINY if c.shape == "tiny" else memory.SHAPES[c.shape]
     model = random_model(shape, 32768, device, dtype)
+    Decoder(model, 1).make_room(1, 1)  # lays matrices adjacent, before the other model takes the tensors
     size, width = (2 ** 32, 8192) if device.type == "cuda" else (2 ** 24, 256) if c.shape == "tiny" else (2 ** 28, 2048)
     return Subject(c, model, tokenizer, their_model(model, tokenizer), [tokenizer.eos_token_id],
                    measure.measure_machine(device, dtype, size, width), scratch)

@@ -109,11 +109,11 @@ def force(model, monkeypatch, follow):
         calls.append((ids, new))
         return hidden(ids, cache, new, span, rows)
 
-    def forced(decoder, rows, span):
-        logits(decoder, rows, span)
-        ids = decoder.pending[:rows].clone()
+    def forced(decoder, spans):
+        logits(decoder, spans)
+        ids = decoder.pending[:sum(rows for rows, _ in spans)].clone()
         calls.append((ids, None))
-        nothing = torch.full((rows, model.config.vocab_size), -math.inf)
+        nothing = torch.full((len(ids), model.config.vocab_size), -math.inf)
         return nothing.scatter(1, torch.tensor([[follow(i)] for i in ids.tolist()]), 0.0)
     monkeypatch.setattr(model, "hidden", prefill)
     monkeypatch.setattr(decode.Decoder, "logits", forced)
