@@ -143,7 +143,7 @@ def draw(path: str, c: ScalingConfig, rollouts: dict, contexts: dict, groups: di
         ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
         ax.minorticks_off()
     axes[0].set_title(claim([rate[0] for rate in rollouts.values()]))
-    axes[1].set_title(f"Bytes read explain {contexts['explained']:.0%} of the time per token")
+    axes[1].set_title(f"Bytes read explain {contexts['explained']:.1%} of the time per token")
     middles = [rate[0] for rate in groups.values()]
     axes[2].set_title(f"The group size changes the rate by {max(middles) / min(middles):.2f} x at most")
     figure.savefig(path, dpi=110)

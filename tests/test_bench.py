@@ -323,6 +323,13 @@ def test_cuda_rows_run_on_a_cpu(monkeypatch, tmp_path, capsys):
     assert len(ours) == 8 and all(isinstance(seconds, list) and seconds for seconds in ours)
 
 
+def test_in_bf16_the_update_and_the_step_share_an_optimizer(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench_subject, "pick_device", lambda _: (torch.device("cpu"), torch.bfloat16))
+    program(monkeypatch, "cuda", *TINY_ROWS, "--rows", "update,step", "--json", tmp_path / "rows.json")
+    found = json.loads((tmp_path / "rows.json").read_text())
+    assert all(isinstance(v["sides"]["ours"], list) for title, v in found.items() if title.startswith(("update", "step")))
+
+
 def test_a_row_without_memory_says_so_and_the_next_one_runs(monkeypatch, tmp_path, capsys):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")

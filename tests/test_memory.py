@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import config
+import decode
 import memory
 import model as lm
 import optim
@@ -183,9 +184,11 @@ def test_out_of_memory_halves_the_budget_once_and_gives_the_same_step(tmp_path, 
     train.train(settings(tmp_path / "halves", tiny_folder, **{**more, "token_budget": 100}, lr=1e-3))
     assert "out of GPU memory" not in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        passes = failing(patch, {2})
+        passes, released, release = failing(patch, {2}), [], decode.Decoder.release
+        patch.setattr(decode.Decoder, "release", lambda self: released.append(len(passes)) or release(self))
         train.train(settings(tmp_path / "retried", tiny_folder, **more, lr=1e-3))
     assert "--token-budget 200 becomes 100" in capsys.readouterr().err and len(passes) > 4
+    assert 2 in released  # what the sampler kept went before the second attempt
     # With the batches that the smaller budget gives, the same bits; beside the larger budget's, the same but for rounding.
     assert weights(tmp_path / "retried") == weights(tmp_path / "halves")
     grad_norm = [[json.loads(line)["grad_norm"] for line in (tmp_path / x / "metrics.jsonl").read_text().splitlines()[1:]]
@@ -206,7 +209,7 @@ def test_memory_that_runs_out_twice_or_while_sampling_is_one_line(tmp_path, tiny
         train.train(settings(tmp_path / "a", tiny_folder))
 
     def full(*rest, **more):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise torch.AcceleratorError("CUDA error: out of memory")  # the driver's own
     monkeypatch.setattr(lm, "KVCache", full)
     with pytest.raises(config.Refusal, match="lower --slots, 5 now"):
         train.train(settings(tmp_path / "b", tiny_folder, slots=5))
