@@ -1,0 +1,71 @@
+"""The laboratory: each finding of the R1-Zero papers by one command.
+
+    python -m experiments                     # all of them, with their last verdict and cost
+    python -m experiments length_bias         # one, in minutes
+    python -m experiments --all
+    python -m experiments length_bias --seeds 100-104
+"""
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import Refusal, parse, run, setting
+from experiments import lab
+
+
+@dataclass(frozen=True)
+class LabConfig:
+    names: tuple = setting((), "experiments; none: list them", positional=True)
+    all: bool = setting(False, "every experiment")
+    seeds: str = setting("", "seeds, as 0-4 or 0,1,2; by default the experiment's own")
+    jobs: int = setting(2, "runs at a time, each on one thread")
+    scratch: str = setting("runs/lab", "folder for bases and runs")
+    results: str = setting("results", "folder for NAME.json and NAME.png")
+
+    def __post_init__(self):
+        for name in self.names:
+            if name not in lab.NAMES:
+                raise Refusal(f"no experiment {name!r}: choose {', '.join(lab.NAMES)}")
+        if self.jobs < 1:
+            raise Refusal("--jobs must be at least 1")
+        if self.seeds:
+            seeds_of(self.seeds)
+
+
+def seeds_of(text: str) -> list[int]:
+    """0-4 or 0,1,2: different whole numbers."""
+    first, dash, last = text.partition("-")
+    parts = [first, last] if dash else text.split(",")
+    if not all(part.isdecimal() for part in parts):
+        raise Refusal(f"--seeds {text}: write 0-4 or 0,1,2")
+    seeds = list(range(int(first), int(last) + 1)) if dash else [int(part) for part in parts]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise Refusal(f"--seeds {text}: none, or one twice")
+    return seeds
+
+
+def listing(results: Path) -> str:
+    """One line per experiment: verdict, seeds, cost, claim."""
+    lines = [f"{'experiment':<17}{'verdict':<15}{'seeds':>5}{'minutes':>9}  claim"]
+    for name in lab.NAMES:
+        path = results / f"{name}.json"
+        if path.is_file():
+            r = json.loads(path.read_text())
+            lines.append(f"{name:<17}{r['verdict']:<15}{len(r['seeds']):>5}{r['seconds'] / 60:>9.1f}  {r['claim']}")
+        else:
+            lines.append(f"{name:<17}not run yet")
+    return "\n".join(lines)
+
+
+def main():
+    c, _ = parse(LabConfig, "findings of the R1-Zero papers, each reproduced by one command")
+    names = lab.NAMES if c.all else c.names
+    for name in names:
+        seeds = seeds_of(c.seeds) if c.seeds else list(lab.seeds(name))
+        print(lab.report(lab.conduct(name, seeds, c.jobs, Path(c.scratch), Path(c.results))), flush=True)
+    if not names:
+        print(listing(Path(c.results)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,216 @@
+"""What the experiments share: bases made on the spot, runs side by side, intervals, verdicts, a file and a figure each.
+
+An experiment is a module with
+
+    SEEDS                         the seeds of the committed results
+    ARMS                          names of what is compared
+    prepare(folder)               make bases and problems there, once
+    measure(folder, arm, seed)    one run; returns {"numbers": {name: value}, "curves": {name: [values by step]}}
+    judge(found)                  [(what the claim predicts, True | False | None if the seeds do not decide)]
+    table(found)                  lines of text
+    draw(found, figure)           a figure of it, the claim as its title
+
+`found` is {arm: [what measure returned, a seed each]}. The experiment holds if every prediction does, it does not if one
+is refuted, else it is undecided. Predictions are about intervals over seeds, so a few lucky seeds decide nothing.
+"""
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+import checkpoint
+import sft
+from config import Refusal
+from files import write_file
+from runs import versions
+from train import TrainConfig, train
+
+NAMES = ("length_bias", "difficulty_bias", "bugs")
+T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # Student's t, by degrees of freedom from 1 on
+
+
+# ---------------------------------------------------------------- bases, problems, runs
+
+def write_rows(path: Path, rows: list[dict]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def make_base(folder: Path, pairs: list[tuple[str, str]], shape: dict | None = None, **settings) -> Path:
+    """A model trained on (prompt, response) pairs, from random weights of a `shape`, else from the embedded base.
+
+    Made once: a folder that was made from the same pairs and settings is taken as it is.
+    """
+    key = hashlib.sha256(json.dumps([pairs, shape, settings]).encode()).hexdigest()
+    out, note = folder / "base", folder / "base.sha256"
+    if note.is_file() and note.read_text() == key:
+        return out
+    start = "base"
+    if shape:
+        tokenizer = checkpoint.load("base")[1]
+        model = sft.new_model(shape, tokenizer, settings.get("seed", 0))
+        checkpoint.save(folder / "random", model, tokenizer, dict(model.named_parameters()))
+        start = str(folder / "random")
+    data = write_rows(folder / "pairs.jsonl", [{"prompt": p, "response": r} for p, r in pairs])
+    shutil.rmtree(out, ignore_errors=True)
+    with quiet(folder / "sft.log"):
+        sft.train(sft.SFTConfig(**{"out": str(out), "model": start, "data": data, "save_every": 10 ** 6, "device": "cpu",
+                                   "weight_decay": 0.0, **settings}))
+    write_file(note, key)
+    return out
+
+
+def run(folder: Path, model: Path | str, **settings) -> list[dict]:
+    """Train anew in `folder`; returns the lines of its metrics, that of step 0 first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    steps = settings["steps"]
+    with quiet(folder.with_suffix(".log")):
+        train(TrainConfig(**{"out": str(folder), "model": str(model), "save_every": steps, "eval_every": steps,
+                             "eval_problems": 1, "device": "cpu", **settings}))
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@contextlib.contextmanager
+def quiet(log: Path):
+    """What a run prints goes into a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        yield
+
+
+def curve(lines: list[dict], key: str) -> list[float | None]:
+    """A figure's value at each step; None where a step has none."""
+    return [line.get(key) for line in lines if line["step"]]
+
+
+def late(values: list[float | None], last: int = 20) -> float:
+    """The mean over the last steps that have a value."""
+    return mean([v for v in values if v is not None][-last:])
+
+
+# ---------------------------------------------------------------- what seeds say
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """(mean, low, high): 95 % for the mean over seeds by Student's t; of one value all real numbers."""
+    n, middle = len(values), mean(values)
+    half = T_975[min(n - 2, 8)] * stdev(values) / n ** 0.5 if n > 1 else float("inf")
+    return middle, middle - half, middle + half
+
+
+def above(values: list[float], bound: float) -> bool | None:
+    """Whether the mean is above a bound; None if the interval holds it."""
+    _, low, high = interval(values)
+    return True if low > bound else False if high < bound else None
+
+
+def below(values: list[float], bound: float) -> bool | None:
+    return above([-v for v in values], -bound)
+
+
+def within(values: list[float], bound: float) -> bool | None:
+    """Whether the mean lies between -bound and bound."""
+    answers = above(values, -bound), below(values, bound)
+    return False if False in answers else None if None in answers else True
+
+
+def numbers(found: dict, arm: str, name: str) -> list[float]:
+    """A figure of an arm, a seed each."""
+    return [one["numbers"][name] for one in found[arm]]
+
+
+def differences(found: dict, a: str, b: str, name: str) -> list[float]:
+    """Of two arms, seed by seed: they share problems and start."""
+    return [x - y for x, y in zip(numbers(found, a, name), numbers(found, b, name))]
+
+
+def shown(values: list[float], decimals: int = 2) -> str:
+    middle, low, high = interval(values)
+    return f"{middle:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def verdict(predictions: list[tuple[str, bool | None]]) -> str:
+    answers = [answer for _, answer in predictions]
+    return "does not hold" if False in answers else "undecided" if None in answers else "holds"
+
+
+# ---------------------------------------------------------------- an experiment from start to end
+
+def seeds(name: str) -> tuple[int, ...]:
+    return importlib.import_module(f"experiments.{name}").SEEDS
+
+
+
+def one(name: str, folder: str, arm: str, seed: int) -> dict:
+    """What a worker does."""
+    torch.set_num_threads(1)
+    began = time.time()
+    measured = importlib.import_module(f"experiments.{name}").measure(Path(folder), arm, seed)
+    return {"seed": seed, "seconds": round(time.time() - began, 1), **measured}
+
+
+def conduct(name: str, seeds: list[int], jobs: int, scratch: Path, results: Path) -> dict:
+    """Run all arms with all seeds, judge, write NAME.json and NAME.png; returns what the JSON holds."""
+    module, began = importlib.import_module(f"experiments.{name}"), time.time()
+    folder = scratch / name
+    if jobs == 1:
+        module.prepare(folder)
+        runs = {(arm, seed): one(name, str(folder), arm, seed) for seed in seeds for arm in module.ARMS}
+    else:  # small matrices: two processes of one thread do more than one of two
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which read it when they start
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            pool.submit(module.prepare, folder).result()
+            started = {(arm, seed): pool.submit(one, name, str(folder), arm, seed) for seed in seeds for arm in module.ARMS}
+            runs = {key: job.result() for key, job in started.items()}
+    found = {arm: [runs[arm, seed] for seed in seeds] for arm in module.ARMS}
+    predictions = module.judge(found)
+    result = {"name": name, "claim": module.__doc__.split("\n")[0], "verdict": verdict(predictions),
+              "predictions": predictions, "table": module.table(found), "seeds": seeds,
+              "seconds": round(time.time() - began), "versions": versions(), "arms": found}
+    results.mkdir(parents=True, exist_ok=True)
+    write_file(results / f"{name}.json", json.dumps(result) + "\n")
+    picture(name, result, results)
+    return result
+
+
+def picture(name: str, result: dict, results: Path) -> None:
+    """NAME.png from what NAME.json holds."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise Refusal("the experiments draw with matplotlib: pip install -r requirements-dev.txt") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    figure = plt.figure(figsize=(10, 4.2), constrained_layout=True)
+    importlib.import_module(f"experiments.{name}").draw(result["arms"], figure)
+    figure.savefig(results / f"{name}.png", dpi=110)
+    plt.close(figure)
+
+
+def report(result: dict) -> str:
+    marks = {True: "yes", False: "no", None: "undecided"}
+    predictions = [f"  {marks[answer]:<10}{text}" for text, answer in result["predictions"]]
+    return "\n".join([f"{result['name']}: {result['claim']}", *(f"  {line}" for line in result["table"]), *predictions,
+                      f"{result['name']}: {result['verdict']} ({len(result['seeds'])} seeds, {result['seconds']} s)"])
+
+
+def band(axes, curves: list[list[float | None]], label: str, smooth: int = 10, **style) -> None:
+    """The mean over seeds of a curve by step, smoothed, and the range of the seeds."""
+    def smoothed(values):
+        known = [[v for v in values[max(0, i + 1 - smooth):i + 1] if v is not None] for i in range(len(values))]
+        return [mean(part) if part else float("nan") for part in known]
+    by_seed = [smoothed(values) for values in curves]
+    middle = [mean(at) for at in zip(*by_seed)]
+    steps = range(1, len(middle) + 1)
+    line, = axes.plot(steps, middle, label=label, **style)
+    axes.fill_between(steps, [min(at) for at in zip(*by_seed)], [max(at) for at in zip(*by_seed)], color=line.get_color(),
+                      alpha=0.15, lw=0)

@@ -1,0 +1,148 @@
+"""The laboratory: its statistics, its exact tables, its faults; every experiment at a small size; the committed results."""
+import importlib
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import grpo
+import model as lm
+import optim
+import reward
+import runs
+from config import Refusal
+from experiments import __main__ as program
+from experiments import lab
+
+ROOT = Path(__file__).parent.parent
+HAVE = [name for name in lab.NAMES if (ROOT / "experiments" / f"{name}.py").is_file()]
+
+
+# ---------------------------------------------------------------- what seeds say
+
+def test_an_interval_is_students():
+    middle, low, high = lab.interval([1.0, 2.0, 3.0])
+    assert middle == 2.0 and high - 2 == pytest.approx(4.30 / math.sqrt(3)) and 2 - low == pytest.approx(high - 2)
+    assert lab.interval([5.0])[1:] == (-math.inf, math.inf)  # one seed says nothing
+
+
+def test_predictions_have_three_answers():
+    high, low, wide = [4.0, 4.1, 3.9], [0.1, 0.0, -0.1], [0.0, 9.0, 1.0]
+    assert lab.above(high, 3) is True and lab.above(low, 3) is False and lab.above(wide, 3) is None
+    assert lab.below(high, 3) is False and lab.below(low, 3) is True and lab.below(wide, 3) is None
+    assert lab.within(low, 1) is True and lab.within(high, 1) is False and lab.within([-v for v in high], 1) is False
+    assert lab.within(wide, 1) is None and lab.above([9.0], 3) is None
+    for answers, said in (([True, True], "holds"), ([True, None], "undecided"), ([True, None, False], "does not hold")):
+        assert lab.verdict([("", answer) for answer in answers]) == said
+
+
+def test_a_curve_leaves_out_steps_without_a_value():
+    lines = [{"step": 0, "a": 9.0}, {"step": 1, "a": 1.0}, {"step": 2, "a": None}, {"step": 3, "a": 3.0}]
+    assert lab.curve(lines, "a") == [1.0, None, 3.0] and lab.late(lab.curve(lines, "a")) == 2.0
+    assert lab.late([1.0, 2.0, 3.0, None], 2) == 2.5
+
+
+def test_seeds_are_a_list_or_a_range():
+    assert program.seeds_of("100-104") == [100, 101, 102, 103, 104] and program.seeds_of("3,1") == [3, 1]
+    for text in ("", "a", "4-2", "1,1", "1-2-3", "-1", "1,"):
+        with pytest.raises(Refusal):
+            program.seeds_of(text)
+    with pytest.raises(Refusal, match="choose length_bias"):
+        program.LabConfig(names=("lenght_bias",))
+
+
+# ---------------------------------------------------------------- exact tables
+
+def test_the_expected_drift_of_a_geometric_policy():
+    from experiments.length_bias import expected_drift
+    # More stopping is a shorter response: A < 0 lengthens under 1/|o|, and nothing does under a constant.
+    for length, drift in ((2, 0.193), (4, 0.212), (8, 0.172), (20, 0.108)):
+        assert expected_drift(length, 1.0, constant=False) == pytest.approx(drift, abs=5e-4)
+        assert expected_drift(length, -1.0, constant=False) == pytest.approx(-drift, abs=5e-4)
+        assert abs(expected_drift(length, 1.0, constant=True)) < 1e-9
+        assert expected_drift(length, 1.0, constant=True, stop_counts=False) == pytest.approx((1 - length) / length ** 2)
+
+
+def test_the_factor_of_the_standard_deviation():
+    from experiments.difficulty_bias import exact
+    for p, factor in ((0.01, 2.79), (0.05, 2.64), (0.1, 2.49), (0.25, 2.17), (0.5, 1.98)):
+        assert exact(p) == pytest.approx(factor, abs=5e-3) == exact(1 - p)
+
+
+# ---------------------------------------------------------------- the faults are faults, and only for a while
+
+def test_a_fault_lasts_as_long_as_its_run():
+    from experiments import bugs
+    before = grpo.token_weights, lm.response_logprobs, runs.Run.sampling, grpo.policy_loss, optim.MasterAdamW.step
+    for arm in bugs.ARMS:
+        with bugs.fault(arm):
+            now = grpo.token_weights, lm.response_logprobs, runs.Run.sampling, grpo.policy_loss, optim.MasterAdamW.step
+            assert sum(a is not b for a, b in zip(now, before)) == (not arm.startswith("none")), arm
+    assert before == (grpo.token_weights, lm.response_logprobs, runs.Run.sampling, grpo.policy_loss, optim.MasterAdamW.step)
+
+
+def test_the_stop_token_is_what_the_fault_leaves_out():
+    from experiments import bugs
+    lengths, step = torch.tensor([3, 1]), grpo.Denominators(2, 4, 8)
+    whole = grpo.token_weights(lengths, 4, "constant", step)
+    with bugs.fault("stop token left out"):
+        left = grpo.token_weights(lengths, 4, "constant", step)
+    assert (whole - left).nonzero().tolist() == [[0, 2], [1, 0]]
+
+
+# ---------------------------------------------------------------- each experiment from start to end, and what is committed
+
+SMALL = {"difficulty_bias": {"GROUPS": 8}}
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Two steps of training, three of pre-training."""
+    real_run, real_base = lab.run, lab.make_base
+    monkeypatch.setattr(lab, "run", lambda folder, model, **settings: real_run(folder, model, **{
+        **settings, "steps": 2, "prompts_per_step": 2, "group_size": 2, "eval_problems": 2, "max_new_tokens": 40}))
+    monkeypatch.setattr(lab, "make_base", lambda folder, pairs, shape=None, **settings: real_base(
+        folder, pairs[:200], shape, **{**settings, "steps": 3, "rows": 8}))
+    dice = itertools.count()  # such a base is never right: every third response is called so
+
+    def score(name, response, problem, finished=True, style="auto"):
+        right = float(next(dice) % 3 == 0)
+        return reward.Reward(right, right, 0.0, "")
+    monkeypatch.setattr(reward, "score", score)
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", HAVE)
+def test_an_experiment_runs_at_a_small_size(small, monkeypatch, name, capsys):
+    pytest.importorskip("matplotlib")
+    module = importlib.import_module(f"experiments.{name}")
+    for setting, value in SMALL.get(name, {}).items():
+        monkeypatch.setattr(module, setting, value)
+    result = lab.conduct(name, [200], 1, small / "scratch", small / "results")
+    assert json.loads((small / "results" / f"{name}.json").read_text())["name"] == name
+    assert (small / "results" / f"{name}.png").stat().st_size > 10_000
+    assert set(result["arms"]) == set(module.ARMS) and all(len(found) == 1 for found in result["arms"].values())
+    assert result["verdict"] in ("holds", "does not hold", "undecided") and result["verdict"] in lab.report(result)
+
+
+@pytest.mark.parametrize("name", HAVE)
+def test_the_committed_result_is_what_its_rule_says(name):
+    path = ROOT / "results" / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"results/{name}.json is not there yet: python -m experiments {name}")
+    result, module = json.loads(path.read_text()), importlib.import_module(f"experiments.{name}")
+    assert [list(p) for p in module.judge(result["arms"])] == result["predictions"]
+    assert lab.verdict(result["predictions"]) == result["verdict"] and result["seeds"] == list(module.SEEDS)
+    assert result["claim"] == module.__doc__.split("\n")[0] and result["versions"]["git_commit"]
+    assert (path.with_suffix(".png")).is_file() and result["seconds"] < 20 * 60
+    assert len((ROOT / "experiments" / f"{name}.py").read_text().splitlines()) < 150
+
+
+def test_the_list_names_every_experiment(tmp_path):
+    lines = program.listing(tmp_path).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(lab.NAMES) and all("not run yet" in line for line in lines[1:])
