@@ -30,11 +30,13 @@ import torch
 import checkpoint
 import sft
 from config import Refusal
+from eval import evaluate, held_out
 from files import write_file
 from runs import versions
+from sample import Sampling
 from train import TrainConfig, train
 
-NAMES = ("length_bias", "difficulty_bias", "bugs")
+NAMES = ("length_bias", "difficulty_bias", "length_growth", "template", "bugs")
 T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # Student's t, by degrees of freedom from 1 on
 
 
@@ -96,6 +98,19 @@ def curve(lines: list[dict], key: str) -> list[float | None]:
 def late(values: list[float | None], last: int = 20) -> float:
     """The mean over the last steps that have a value."""
     return mean([v for v in values if v is not None][-last:])
+
+
+def rollouts(folder: Path, steps: int) -> list[list[dict]]:
+    """The responses that a run wrote down, by step; with eval_every=1 it writes the first two groups of every step."""
+    found = [[] for _ in range(steps)]
+    for row in (json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()):
+        found[row["step"] - 1] += row["responses"]
+    return found
+
+
+def sampled(model: Path, task: str, n: int, k: int, max_new_tokens: int, seed: int) -> tuple[dict, list]:
+    """(figures, graded) of eval.evaluate on held-out problems, k responses each."""
+    return evaluate(*checkpoint.load(str(model)), held_out(task, n), "short", "dr_grpo", k, Sampling(max_new_tokens), seed)
 
 
 # ---------------------------------------------------------------- what seeds say

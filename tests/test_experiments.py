@@ -95,17 +95,19 @@ def test_the_stop_token_is_what_the_fault_leaves_out():
 
 # ---------------------------------------------------------------- each experiment from start to end, and what is committed
 
-SMALL = {"difficulty_bias": {"GROUPS": 8}}
+SMALL = {"difficulty_bias": {"GROUPS": 8}, "length_growth": {"STEPS": 6}}
 
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Two steps of training, three of pre-training."""
-    real_run, real_base = lab.run, lab.make_base
+    real_run, real_base, real_sampled = lab.run, lab.make_base, lab.sampled
     monkeypatch.setattr(lab, "run", lambda folder, model, **settings: real_run(folder, model, **{
-        **settings, "steps": 2, "prompts_per_step": 2, "group_size": 2, "eval_problems": 2, "max_new_tokens": 40}))
+        **settings, "steps": settings["steps"] if settings["steps"] < 9 else 2, "prompts_per_step": 2, "group_size": 2,
+        "eval_problems": 2, "max_new_tokens": 40}))
     monkeypatch.setattr(lab, "make_base", lambda folder, pairs, shape=None, **settings: real_base(
         folder, pairs[:200], shape, **{**settings, "steps": 3, "rows": 8}))
+    monkeypatch.setattr(lab, "sampled", lambda model, task, n, *more: real_sampled(model, task, 8, *more))
     dice = itertools.count()  # such a base is never right: every third response is called so
 
     def score(name, response, problem, finished=True, style="auto"):

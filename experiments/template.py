@@ -1,0 +1,75 @@
+"""A mismatched template destroys accuracy and RL rebuilds it, so RL improves most where the template was worst.
+
+Dr. GRPO (arXiv 2503.20783, sections 2 and 3.3): Qwen2.5-Math answers best without a template; the R1 template takes much of
+its accuracy, RL brings it back, and the improvement looks like learning to reason. Mechanism: the ability is in the
+weights and the template only hides it; a few right samples in mixed groups teach the model where to begin.
+
+Planted: the embedded base has read Countdown under the template `short` only. The base of this experiment is fine-tuned for a
+moment on its own kind of traces, 4 % of them under `qwen-math`, so that a little is left under that template. RL runs under
+`short` (matched), `none` (nearly matched: `short` without the tag) and `qwen-math` (mismatched), and, as the control,
+under `qwen-math` from the embedded base, which has never seen it: without a right sample there is nothing to reward.
+
+Falsified if the mismatched template does not cost accuracy at step 0, or half of that is still missing after RL, or the
+matched template gains as much; or if RL learns where nothing was left.
+"""
+import random
+from pathlib import Path
+
+import checkpoint
+import tasks
+import traces
+from experiments import lab
+
+SEEDS = (0, 1, 2)
+STEPS = 40
+SHARE = 0.04  # of the fine-tuning traces under the other template
+MATCHED, NEAR, OTHER, UNSEEN = "short", "none", "qwen-math", "qwen-math, never seen"
+ARMS = {MATCHED: "matched", NEAR: "nearly matched", OTHER: "mismatched", UNSEEN: "control"}
+
+
+def prepare(folder: Path) -> None:
+    rng, tokenizer = random.Random("template"), checkpoint.load("base")[1]
+    pairs = [(tasks.prompt(p, OTHER if rng.random() < SHARE else MATCHED, tokenizer),
+              traces.trace(p, traces.pick(rng), rng)) for p in tasks.draw("countdown", "train", "template", 3000)]
+    lab.make_base(folder, pairs, steps=30, rows=64, lr=5e-4, warmup=5)
+
+
+def measure(folder: Path, arm: str, seed: int) -> dict:
+    lines = lab.run(folder / f"{arm}-{seed}", "base" if arm == UNSEEN else folder / "base", task="countdown",
+                    template=arm.partition(",")[0], loss="dr_grpo", steps=STEPS, prompts_per_step=16, group_size=8,
+                    max_new_tokens=128, lr=3e-4, seed=seed, eval_problems=512)
+    start, final = lines[0]["eval_accuracy"], lines[-1]["eval_accuracy"]
+    return {"numbers": {"start": start, "final": final, "improvement": final - start,
+                        "truncated": lines[-1]["eval_truncated"]},
+            "curves": {name: lab.curve(lines, name) for name in ("accuracy", "length")}}
+
+
+def judge(found: dict) -> list[tuple[str, bool | None]]:
+    start, final = (lab.differences(found, MATCHED, OTHER, when) for when in ("start", "final"))
+    more = lab.differences(found, OTHER, MATCHED, "improvement")
+    return [("before RL the mismatched template costs more than 0.1", lab.above(start, 0.1)),
+            ("after RL less than half of that is missing", lab.above([s / 2 - f for s, f in zip(start, final)], 0.0)),
+            ("the mismatched template improves more than the matched one", lab.above(more, 0.0)),
+            ("a template that leaves nothing: RL ends below 0.05", lab.below(lab.numbers(found, UNSEEN, "final"), 0.05))]
+
+
+def table(found: dict) -> list[str]:
+    names = ("start", "final", "improvement", "truncated")
+    return [f"{'template':<24}" + "".join(f"{name:>22}" for name in names),
+            *(f"{arm:<24}" + "".join(f"{lab.shown(lab.numbers(found, arm, name)):>22}" for name in names)
+              for arm in found)]
+
+
+def draw(found: dict, figure) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for i, arm in enumerate(found):
+        lab.band(left, [one["curves"]["accuracy"] for one in found[arm]], arm, smooth=3, color=f"C{i}")
+        start, gained = (lab.mean(lab.numbers(found, arm, name)) for name in ("start", "improvement"))
+        right.bar(i, start, color=f"C{i}", alpha=0.4)
+        right.bar(i, gained, bottom=start, color=f"C{i}")
+        right.text(i, start + gained + 0.01, f"{gained:+.2f}", ha="center")
+    figure.suptitle("A mismatched template hides what the base can do; RL finds it again")
+    left.set(xlabel="step of RL", ylabel="accuracy on Countdown, training problems", ylim=(0, 1))
+    left.legend(fontsize=8)
+    right.set(ylabel="held-out accuracy: before RL (pale) and gained", ylim=(0, 1))
+    right.set_xticks(range(len(found)), [f"{arm}\n({ARMS[arm]})" for arm in found], fontsize=7)
