@@ -36,7 +36,7 @@ from runs import versions
 from sample import Sampling
 from train import TrainConfig, train
 
-NAMES = ("length_bias", "difficulty_bias", "length_growth", "template", "bugs")
+NAMES = ("length_bias", "difficulty_bias", "length_growth", "aha", "template", "four_habits", "bugs")
 T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # Student's t, by degrees of freedom from 1 on
 
 

@@ -1,13 +1,13 @@
 """A mismatched template destroys accuracy and RL rebuilds it, so RL improves most where the template was worst.
 
-Dr. GRPO (arXiv 2503.20783, sections 2 and 3.3): Qwen2.5-Math answers best without a template; the R1 template takes much of
-its accuracy, RL brings it back, and the improvement looks like learning to reason. Mechanism: the ability is in the
-weights and the template only hides it; a few right samples in mixed groups teach the model where to begin.
+Dr. GRPO (arXiv 2503.20783, sections 2 and 3.3): Qwen2.5-Math answers best without a template; the R1 template takes
+much of its accuracy, RL brings it back, and the improvement looks like learning to reason. Mechanism: the ability is in
+the weights and the template only hides it; a few right samples in mixed groups teach the model where to begin.
 
-Planted: the embedded base has read Countdown under the template `short` only. The base of this experiment is fine-tuned for a
-moment on its own kind of traces, 4 % of them under `qwen-math`, so that a little is left under that template. RL runs under
-`short` (matched), `none` (nearly matched: `short` without the tag) and `qwen-math` (mismatched), and, as the control,
-under `qwen-math` from the embedded base, which has never seen it: without a right sample there is nothing to reward.
+Planted: the embedded base has read Countdown under the template `short` only. The base of this experiment is fine-tuned
+for a moment on its own kind of traces, 4 % of them under `qwen-math`, so that a little is left under that template. RL
+runs under `short` (matched), `none` (nearly matched: `short` without the tag) and `qwen-math` (mismatched), and, as the
+control, under `qwen-math` from the embedded base, which has never seen it: nothing right to sample, nothing to reward.
 
 Falsified if the mismatched template does not cost accuracy at step 0, or half of that is still missing after RL, or the
 matched template gains as much; or if RL learns where nothing was left.
@@ -20,7 +20,7 @@ import tasks
 import traces
 from experiments import lab
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 STEPS = 40
 SHARE = 0.04  # of the fine-tuning traces under the other template
 MATCHED, NEAR, OTHER, UNSEEN = "short", "none", "qwen-math", "qwen-math, never seen"
@@ -30,7 +30,8 @@ ARMS = {MATCHED: "matched", NEAR: "nearly matched", OTHER: "mismatched", UNSEEN:
 def prepare(folder: Path) -> None:
     rng, tokenizer = random.Random("template"), checkpoint.load("base")[1]
     pairs = [(tasks.prompt(p, OTHER if rng.random() < SHARE else MATCHED, tokenizer),
-              traces.trace(p, traces.pick(rng), rng)) for p in tasks.draw("countdown", "train", "template", 3000)]
+              traces.trace(p, traces.pick(rng), rng))
+             for p in tasks.draw("countdown", "train", "template", 3000)]
     lab.make_base(folder, pairs, steps=30, rows=64, lr=5e-4, warmup=5)
 
 
@@ -50,7 +51,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
     return [("before RL the mismatched template costs more than 0.1", lab.above(start, 0.1)),
             ("after RL less than half of that is missing", lab.above([s / 2 - f for s, f in zip(start, final)], 0.0)),
             ("the mismatched template improves more than the matched one", lab.above(more, 0.0)),
-            ("a template that leaves nothing: RL ends below 0.05", lab.below(lab.numbers(found, UNSEEN, "final"), 0.05))]
+            ("where the template leaves nothing RL ends < 0.05", lab.below(lab.numbers(found, UNSEEN, "final"), 0.05))]
 
 
 def table(found: dict) -> list[str]:
@@ -72,4 +73,4 @@ def draw(found: dict, figure) -> None:
     left.set(xlabel="step of RL", ylabel="accuracy on Countdown, training problems", ylim=(0, 1))
     left.legend(fontsize=8)
     right.set(ylabel="held-out accuracy: before RL (pale) and gained", ylim=(0, 1))
-    right.set_xticks(range(len(found)), [f"{arm}\n({ARMS[arm]})" for arm in found], fontsize=7)
+    right.set_xticks(range(len(found)), [arm.replace(", ", ",\n") + f"\n({ARMS[arm]})" for arm in found], fontsize=7)

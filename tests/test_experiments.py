@@ -95,7 +95,8 @@ def test_the_stop_token_is_what_the_fault_leaves_out():
 
 # ---------------------------------------------------------------- each experiment from start to end, and what is committed
 
-SMALL = {"difficulty_bias": {"GROUPS": 8}, "length_growth": {"STEPS": 6}}
+SMALL = {"difficulty_bias": {"GROUPS": 8}, "length_growth": {"STEPS": 6}, "aha": {"STEPS": 6},
+         "four_habits": {"STEPS": 6}}
 
 
 @pytest.fixture

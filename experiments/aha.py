@@ -1,0 +1,120 @@
+"""Reflection is in the base before RL, at its data's rate; RL scales it only where it pays, and never from nothing.
+
+"There may not be an aha moment" (Dr. GRPO, arXiv 2503.20783, section 2.3): the bases that R1-Zero runs start from
+reflect already, and the responses that do are not more often right. R1-Zero (2501.12948, table 3) shows such a moment
+as the work of RL. Mechanism: RL can only reweight what is sampled, and it reweights by reward, not by wording.
+
+Planted, by fine-tuning the embedded base: a response to a Countdown problem is a guess (16 % right). A share goes on
+with "rethink" and writes its last equation again. Where it pays, that line ends in a verdict, and after a "no" an
+ordered search follows; where it is empty, nothing follows but the same answer. The word is spelt in bytes the base
+hardly knows, so those arms first read traces that all reflect, half of them emptily, and then their own mixture; a
+part of the 2 % stays empty from that. The arm without reflection has never read the word.
+
+Falsified if the rate before RL is far from the data's share, if reflection grows from 0 %, does not grow where it pays,
+or grows as much where it is empty; or if empty reflection goes with right answers.
+"""
+import random
+from pathlib import Path
+from statistics import mean
+
+import tasks
+import traces
+from behaviour import count
+from experiments import lab
+from experiments.length_growth import GUESS, SEARCH
+
+SEEDS = (0, 1, 2, 3, 4)
+STEPS = 40
+LONGEST = 192
+ARMS = {"pays, 2 %": (0.02, True), "pays, 10 %": (0.10, True), "absent": (0.0, True), "empty, 10 %": (0.10, False)}
+
+
+def response(problem: tasks.Problem, share: float, pays: bool, rng: random.Random) -> str:
+    lines, answer = traces.search_countdown(problem, GUESS, rng)
+    if rng.random() < share:
+        value = int(lines[-1].partition("=")[2])
+        right = value == problem.facts["target"]
+        lines += ["rethink", lines[-1] + (f" {'yes' if right else 'no'}" if pays else "")]
+        if pays and not right:
+            more, answer = traces.search_countdown(problem, SEARCH, rng)
+            lines += more
+    return "\n".join(lines) + f"</think> <answer>{answer}</answer>"
+
+
+def prepare(folder: Path) -> None:
+    problems = tasks.draw("countdown", "train", "aha", 6000)
+    prompts = [tasks.prompt(p, "short", None) for p in problems]
+    rng = random.Random("aha")
+    always = [(q, response(p, 1.0, rng.random() < 0.5, rng)) for q, p in zip(prompts, problems)]
+    spelling = lab.make_base(folder / "spelling", always, steps=150, rows=64, lr=1e-3, warmup=10)
+    for arm, planted in ARMS.items():
+        rng = random.Random(f"aha {arm}")
+        start = str(spelling) if planted[0] else "base"  # 2 % are too few to learn the word from; absent: never read
+        lab.make_base(folder / arm, [(q, response(p, *planted, rng)) for q, p in zip(prompts, problems)], model=start,
+                      steps=100, rows=64, lr=5e-4, warmup=10)
+
+
+def reflects(text: str) -> bool:
+    return count(text)["reflection"] > 0
+
+
+def gain(graded: list) -> float | None:
+    """Accuracy of reflecting responses minus that of the others to the same problem; None if no problem has both."""
+    differences = []
+    for g in graded:
+        earned = {True: [], False: []}
+        for r, reward in zip(g.responses, g.rewards):
+            earned[reflects(r.text)].append(reward.accuracy)
+        if all(earned.values()):
+            differences += [right - mean(earned[False]) for right in earned[True]]
+    return mean(differences) if differences else None
+
+
+def measure(folder: Path, arm: str, seed: int) -> dict:
+    base, out = folder / arm / "base", folder / f"{arm}-{seed}"
+    lines = lab.run(out, base, task="countdown", loss="dr_grpo", steps=STEPS, prompts_per_step=16, group_size=8,
+                    max_new_tokens=LONGEST, lr=3e-4, seed=seed, eval_every=1)
+    curves = {name: lab.curve(lines, name) for name in ("length", "accuracy")}
+    curves["reflects"] = [mean(reflects(r["text"]) for r in step) for step in lab.rollouts(out, STEPS)]
+    found = {}
+    for when, model, k in ("before", base, 8), ("after", out / f"checkpoints/step-{STEPS}", 2):
+        figures, graded = lab.sampled(model, "countdown", 512, k, LONGEST, seed)
+        found |= {f"accuracy_{when}": figures["pass@1"], f"gain_{when}": gain(graded),
+                  f"rate_{when}": mean(reflects(r.text) for g in graded for r in g.responses)}
+    return {"numbers": found, "curves": curves}
+
+
+def judge(found: dict) -> list[tuple[str, bool | None]]:
+    def of(arm, name):
+        return lab.numbers(found, arm, name)
+    rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_after"))] for arm in ARMS}
+    return [*((f"{arm}: the rate before RL is within {bound} of the data's",
+               lab.within([rate - ARMS[arm][0] for rate in of(arm, "rate_before")], bound))
+              for arm, bound in (("pays, 10 %", 0.03), ("empty, 10 %", 0.03), ("pays, 2 %", 0.015))),
+            ("absent: no response reflects, before or after",
+             max(of("absent", "rate_before") + of("absent", "rate_after")) == 0),
+            *((f"{arm}: the rate rises by more than 0.3", lab.above(rise[arm], 0.3)) for arm in list(ARMS)[:2]),
+            ("empty: it rises by less than half of that", lab.above(
+                [a / 2 - b for a, b in zip(rise["pays, 10 %"], rise["empty, 10 %"])], 0)),
+            ("empty, before RL: reflecting responses are as often right as others to the same problems, within 0.1",
+             lab.within(of("empty, 10 %", "gain_before"), 0.1)),
+            ("pays, 10 %, before RL: they are more often right, by more than 0.3",
+             lab.above(of("pays, 10 %", "gain_before"), 0.3))]
+
+
+def table(found: dict) -> list[str]:
+    names = ("rate_before", "rate_after", "accuracy_before", "accuracy_after", "gain_before")
+    return [f"{'arm':<14}" + "".join(f"{name:>25}" for name in names), *(
+        f"{arm:<14}" + "".join(f"{'' if None in (v := lab.numbers(found, arm, name)) else lab.shown(v):>25}"
+                               for name in names) for arm in found)]
+
+
+def draw(found: dict, figure) -> None:
+    left, right = figure.subplots(1, 2)
+    for i, arm in enumerate(found):
+        for axes, name in (left, "reflects"), (right, "accuracy"):
+            lab.band(axes, [one["curves"][name] for one in found[arm]], arm, color=f"C{i}")
+    left.set(xlabel="step", ylabel="share of responses that reflect", ylim=(0, 1))
+    right.set(xlabel="step", ylabel="accuracy (share right)", ylim=(0, 1))
+    left.legend(fontsize=8)
+    figure.suptitle("RL scales the reflection that the base has, where it pays; it makes none")

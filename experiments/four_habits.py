@@ -1,0 +1,120 @@
+"""Habits of search let RL learn, even if primed with wrong answers only; empty thinking or as many dots do not.
+
+Cognitive Behaviors (arXiv 2503.01307): Llama-3.2-3B ends at .34 on Countdown; primed with 1000 traces that verify, go
+back and set subgoals at .74, with such traces that all end in a wrong answer at .75, with empty thinking or dots of the
+same length at .33 to .41. Mechanism: RL makes likelier what now and then pays. Checking a result and going back pays in
+the sampled responses whatever the answers of the priming traces were; dots never do.
+
+Planted: the base is the embedded one, fine-tuned until it guesses only (first prediction; its pre-training held
+searches, so priming wakes a habit here and need not teach it from nothing). Then PRIMES traces an arm:
+    all          search in order, a verdict after each try, back to the last step that is good; gives up now and then
+    wrong        the same, but the answer is wrong: a guess where the search had found it
+    back-track   the same search without verdicts, which stops anywhere
+    verify       one guess and its verdict: it never goes back
+    dots, empty  dots, as many as the thinking of `all` has tokens, or nothing; always with a right answer
+    unprimed     the base as it is
+
+No prediction is made for one habit alone: on the seeds of development RL from `verify` went back by itself, because
+pre-training had searches, and `back-track` stayed near dots, where the paper's own arm reached .77.
+
+Falsified if dots win half of what `all` wins, or wrong answers in the priming cost half of it.
+"""
+import random
+from pathlib import Path
+
+import behaviour
+import checkpoint
+import eval
+import reward
+import sample
+import tasks
+import traces
+from experiments import lab
+
+SEEDS = (0, 1, 2)
+STEPS = 80
+PRIMES = 1500
+LONGEST = 128
+ARMS = ("all", "wrong", "back-track", "verify", "dots", "empty", "unprimed")
+GUESS = traces.MIXTURE["guess"]
+ALL = traces.Habit(0.0, ordered=True, tries=60, give_up=0.3, checks=True)
+VERIFY = traces.Habit(0.0, ordered=False, tries=1, give_up=1.0, checks=True)
+
+
+def response(problem: tasks.Problem, arm: str, rng: random.Random, tokenizer) -> str:
+    """A trace of this arm, as it follows the `short` template."""
+    unchecked = traces.Habit(0.0, ordered=True, tries=rng.randint(1, 8), give_up=0.0, checks=False)
+    habit = {"unprimed": GUESS, "verify": VERIFY, "back-track": unchecked}.get(arm, ALL)
+    lines, answer = traces.search_countdown(problem, habit, rng)
+    thinking = "\n".join(lines)
+    if arm in ("dots", "empty"):
+        answer = problem.answer
+        thinking = "." * len(tokenizer(thinking)["input_ids"]) if arm == "dots" else ""
+    while arm == "wrong" and reward.check(answer, problem)[0]:
+        answer = traces.search_countdown(problem, GUESS, rng)[1]
+    return f"{thinking}</think> <answer>{answer}</answer>"
+
+
+def pairs(arm: str, n: int, tokenizer) -> list[tuple[str, str]]:
+    """n (prompt, response) of an arm, on training problems."""
+    rng = random.Random(f"four_habits {arm}")
+    return [(tasks.prompt(p, "short", tokenizer), response(p, arm, rng, tokenizer))
+            for p in tasks.draw("countdown", "train", f"four_habits {arm}", n)]
+
+
+def prepare(folder: Path) -> None:
+    tokenizer = checkpoint.load("base")[1]
+    guesser = lab.make_base(folder / "unprimed", pairs("unprimed", 8000, tokenizer), steps=120, rows=64, lr=1e-3,
+                            warmup=10)
+    for arm in ARMS[:-1]:
+        lab.make_base(folder / arm, pairs(arm, PRIMES, tokenizer), model=str(guesser), steps=50, rows=64, lr=5e-4,
+                      warmup=5)
+
+
+def searching(model: Path, seed: int) -> float:
+    """Share of responses to held-out problems that judge a result."""
+    problems, sampling = eval.held_out("countdown", 256), sample.Sampling(max_new_tokens=LONGEST)
+    graded = eval.evaluate(*checkpoint.load(str(model)), problems, "short", "simplerl", 2, sampling, seed)[1]
+    return lab.mean([behaviour.count(r.text)["verification"] > 0 for g in graded for r in g.responses])
+
+
+def measure(folder: Path, arm: str, seed: int) -> dict:
+    out = folder / f"{arm}-{seed}"
+    lines = lab.run(out, folder / arm / "base", task="countdown", reward="simplerl", loss="dr_grpo", steps=STEPS,
+                    prompts_per_step=16, group_size=8, max_new_tokens=LONGEST, lr=3e-4, seed=seed, eval_problems=512)
+    curves = {name: lab.curve(lines, name) for name in ("accuracy", "length")}
+    return {"numbers": {"start": lines[0]["eval_accuracy"], "final": lines[-1]["eval_accuracy"],
+                        "checks_start": searching(folder / arm / "base", seed),
+                        "checks_final": searching(out / f"checkpoints/step-{STEPS}", seed),
+                        "length_start": lines[0]["eval_length"], "length_final": lines[-1]["eval_length"],
+                        "truncated": lines[-1]["eval_truncated"]}, "curves": curves}
+
+
+def judge(found: dict) -> list[tuple[str, bool | None]]:
+    gain, wrong = (lab.differences(found, arm, "dots", "final") for arm in ("all", "wrong"))
+    return [("the base judges a result in less than 1 % of its responses", lab.below(
+                lab.numbers(found, "unprimed", "checks_start"), 0.01)),
+            ("before RL wrong answers bring less than 0.1 over dots",
+             lab.below(lab.differences(found, "wrong", "dots", "start"), 0.1)),
+            ("all habits end more than 0.15 above dots", lab.above(gain, 0.15)),
+            ("wrong answers keep more than half of that", lab.above([w - g / 2 for w, g in zip(wrong, gain)], 0.0)),
+            ("all and wrong end within 0.15", lab.within(lab.differences(found, "all", "wrong", "final"), 0.15)),
+            ("dots and empty end within 0.15", lab.within(lab.differences(found, "dots", "empty", "final"), 0.15)),
+            ("dots and the unprimed base end within 0.15",
+             lab.within(lab.differences(found, "dots", "unprimed", "final"), 0.15))]
+
+
+def table(found: dict) -> list[str]:
+    names = ("start", "final", "checks_start", "checks_final", "length_start", "length_final")
+    return [f"{'arm':<12}" + "".join(f"{name:>24}" for name in names),
+            *(f"{arm:<12}" + "".join(f"{lab.shown(lab.numbers(found, arm, name)):>24}" for name in names)
+              for arm in found)]
+
+
+def draw(found: dict, figure) -> None:
+    axes = figure.subplots()
+    for i, arm in enumerate(found):
+        lab.band(axes, [one["curves"]["accuracy"] for one in found[arm]], arm, color=f"C{i}")
+    axes.set(title="RL learns if primed with habits of search, right or wrong; dots do not help",
+             xlabel="step of RL", ylabel="accuracy on Countdown", ylim=(0, 1))
+    axes.legend(fontsize=8)
