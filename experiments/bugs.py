@@ -77,7 +77,8 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
     first, last = lines[1], {name: lab.late(values, 10) for name, values in curves.items()}
     wrong, right = (lab.late(curves[name][:30]) for name in ("length_wrong", "length_right"))  # steps 11 to 30
     return {"numbers": {**last, "wrong - right": wrong - right, "first gap": first["logprob_gap_mean"],
-                        "first norm": first["grad_norm"], "gain": last["accuracy"] - lab.late(curves["accuracy"][:3])}, "curves": curves}
+                        "first norm": first["grad_norm"], "gain": last["accuracy"] - lab.late(curves["accuracy"][:3])},
+            "curves": curves}
 
 
 def judge(found: dict) -> list[tuple[str, bool | None]]:

@@ -123,13 +123,15 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def above(values: list[float], bound: float) -> bool | None:
-    """Whether the mean is above a bound; None if the interval holds it."""
+    """Whether the mean is above a bound; None if the interval holds it, or a seed has no figure."""
+    if None in values:
+        return None
     _, low, high = interval(values)
     return True if low > bound else False if high < bound else None
 
 
 def below(values: list[float], bound: float) -> bool | None:
-    return above([-v for v in values], -bound)
+    return None if None in values else above([-v for v in values], -bound)
 
 
 def within(values: list[float], bound: float) -> bool | None:

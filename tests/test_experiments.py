@@ -35,6 +35,7 @@ def test_predictions_have_three_answers():
     assert lab.below(high, 3) is False and lab.below(low, 3) is True and lab.below(wide, 3) is None
     assert lab.within(low, 1) is True and lab.within(high, 1) is False and lab.within([-v for v in high], 1) is False
     assert lab.within(wide, 1) is None and lab.above([9.0], 3) is None
+    assert lab.above([None, 4.0], 3) is lab.below([4.0, None], 3) is lab.within([None], 3) is None
     for answers, said in (([True, True], "holds"), ([True, None], "undecided"), ([True, None, False], "does not hold")):
         assert lab.verdict([("", answer) for answer in answers]) == said
 
