@@ -150,3 +150,14 @@ def test_the_committed_result_is_what_its_rule_says(name):
 def test_the_list_names_every_experiment(tmp_path):
     lines = program.listing(tmp_path).splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(lab.NAMES) and all("not run yet" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("name", lab.NAMES)
+def test_the_readme_tells_the_committed_verdict(name):
+    path, readme = ROOT / "results" / f"{name}.json", (ROOT / "README.md").read_text().splitlines()
+    row = next(line for line in readme if f"[`{name}`](experiments/{name}.py)" in line)
+    if path.is_file():
+        result = json.loads(path.read_text())
+        assert f"| {result['claim']} | **{result['verdict']}** | {len(result['seeds'])} | " in row
+    else:
+        assert "| not run yet |" in row
