@@ -103,10 +103,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    names = ("rate_before", "rate_after", "accuracy_before", "accuracy_after", "gain_before")
-    return [f"{'arm':<14}" + "".join(f"{name:>25}" for name in names), *(
-        f"{arm:<14}" + "".join(f"{'' if None in (v := lab.numbers(found, arm, name)) else lab.shown(v):>25}"
-                               for name in names) for arm in found)]
+    return lab.columns(found, ("rate_before", "rate_after", "accuracy_before", "accuracy_after", "gain_before"))
 
 
 def draw(found: dict, figure) -> None:

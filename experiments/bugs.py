@@ -102,10 +102,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    names = ("accuracy", "gain", "length", "wrong - right", "entropy", "first gap")
-    return [f"{'fault':<24}" + "".join(f"{name:>25}" for name in names),
-            *(f"{arm:<24}" + "".join(f"{lab.shown(lab.numbers(found, arm, name), 3):>25}" for name in names)
-              for arm in found)]
+    return lab.columns(found, ("accuracy", "gain", "length", "wrong - right", "entropy", "first gap"), 3)
 
 
 def draw(found: dict, figure) -> None:

@@ -108,10 +108,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    names = ("solved", "without std", "with std", "factor", "exact")
-    return [f"{'planted':<10}" + "".join(f"{name:>26}" for name in names),
-            *(f"{arm:<10}" + "".join(f"{lab.shown(lab.numbers(found, arm, name), 3):>26}" for name in names)
-              for arm in found)]
+    return lab.columns(found, ("solved", "without std", "with std", "factor", "exact"), 3)
 
 
 def draw(found: dict, figure) -> None:

@@ -24,9 +24,7 @@ from pathlib import Path
 
 import behaviour
 import checkpoint
-import eval
 import reward
-import sample
 import tasks
 import traces
 from experiments import lab
@@ -73,8 +71,7 @@ def prepare(folder: Path) -> None:
 
 def searching(model: Path, seed: int) -> float:
     """Share of responses to held-out problems that judge a result."""
-    problems, sampling = eval.held_out("countdown", 256), sample.Sampling(max_new_tokens=LONGEST)
-    graded = eval.evaluate(*checkpoint.load(str(model)), problems, "short", "simplerl", 2, sampling, seed)[1]
+    graded = lab.sampled(model, "countdown", 256, 2, LONGEST, seed)[1]
     return lab.mean([behaviour.count(r.text)["verification"] > 0 for g in graded for r in g.responses])
 
 
@@ -105,10 +102,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    names = ("start", "final", "checks_start", "checks_final", "length_start", "length_final")
-    return [f"{'arm':<12}" + "".join(f"{name:>24}" for name in names),
-            *(f"{arm:<12}" + "".join(f"{lab.shown(lab.numbers(found, arm, name)):>24}" for name in names)
-              for arm in found)]
+    return lab.columns(found, ("start", "final", "checks_start", "checks_final", "length_start", "length_final"))
 
 
 def draw(found: dict, figure) -> None:

@@ -155,6 +155,17 @@ def shown(values: list[float], decimals: int = 2) -> str:
     return f"{middle:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
+def columns(found: dict, names: tuple[str, ...], decimals: int = 2) -> list[str]:
+    """A table: a line for each arm, its figures with their intervals; blank where a seed has none."""
+    first = max(map(len, found)) + 2
+
+    def cell(arm: str, name: str) -> str:
+        values = numbers(found, arm, name)
+        return "" if None in values else shown(values, decimals)
+    return [" " * first + "".join(f"{name:>26}" for name in names),
+            *(f"{arm:<{first}}" + "".join(f"{cell(arm, name):>26}" for name in names) for arm in found)]
+
+
 def verdict(predictions: list[tuple[str, bool | None]]) -> str:
     answers = [answer for _, answer in predictions]
     return "does not hold" if False in answers else "undecided" if None in answers else "holds"

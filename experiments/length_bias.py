@@ -96,10 +96,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    names = ("length_wrong", "length_right", "gap", "early gap", "accuracy", "truncated")
-    return [f"{'arm':<32}" + "".join(f"{name:>26}" for name in names),
-            *(f"{arm:<32}" + "".join(f"{lab.shown(lab.numbers(found, arm, name)):>26}" for name in names)
-              for arm in found)]
+    return lab.columns(found, ("length_wrong", "length_right", "gap", "early gap", "accuracy", "truncated"))
 
 
 def draw(found: dict, figure) -> None:

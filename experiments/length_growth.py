@@ -99,10 +99,8 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    names = ("length_before", "lowest", "length_after", "accuracy_before", "accuracy_after", "checks_before")
-    return [f"{'arm':<22}" + "".join(f"{name:>25}" for name in names),
-            *(f"{arm:<22}" + "".join(f"{lab.shown(lab.numbers(found, arm, name)):>25}" for name in names)
-              for arm in found)]
+    return lab.columns(found, ("length_before", "lowest", "length_after", "accuracy_before", "accuracy_after",
+                              "checks_before"))
 
 
 def draw(found: dict, figure) -> None:

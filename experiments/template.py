@@ -55,10 +55,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    names = ("start", "final", "improvement", "truncated")
-    return [f"{'template':<24}" + "".join(f"{name:>22}" for name in names),
-            *(f"{arm:<24}" + "".join(f"{lab.shown(lab.numbers(found, arm, name)):>22}" for name in names)
-              for arm in found)]
+    return lab.columns(found, ("start", "final", "improvement", "truncated"))
 
 
 def draw(found: dict, figure) -> None:
