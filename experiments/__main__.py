@@ -11,6 +11,7 @@ from pathlib import Path
 
 from config import Refusal, parse, run, setting
 from experiments import lab
+from optim import pick_device
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class LabConfig:
     all: bool = setting(False, "every experiment")
     seeds: str = setting("", "seeds, as 0-4 or 0,1,2; by default the experiment's own")
     jobs: int = setting(2, "runs at a time, each on one thread")
+    device: str = setting("cpu", "auto, cpu or cuda; a GPU computes in bf16, the committed results in fp32")
     scratch: str = setting("runs/lab", "folder for bases and runs")
     results: str = setting("results", "folder for NAME.json and NAME.png")
 
@@ -28,6 +30,7 @@ class LabConfig:
                 raise Refusal(f"no experiment {name!r}: choose {', '.join(lab.NAMES)}")
         if self.jobs < 1:
             raise Refusal("--jobs must be at least 1")
+        pick_device(self.device)
         if self.seeds:
             seeds_of(self.seeds)
 
@@ -62,7 +65,7 @@ def main():
     names = lab.NAMES if c.all else c.names
     for name in names:
         seeds = seeds_of(c.seeds) if c.seeds else list(lab.seeds(name))
-        print(lab.report(lab.conduct(name, seeds, c.jobs, Path(c.scratch), Path(c.results))), flush=True)
+        print(lab.report(lab.conduct(name, seeds, c.jobs, Path(c.scratch), Path(c.results), c.device)), flush=True)
     if not names:
         print(listing(Path(c.results)))
 

@@ -113,5 +113,5 @@ def draw(found: dict, figure) -> None:
             lab.band(axes, [one["curves"][name] for one in found[arm]], arm, color=f"C{i}")
     left.set(xlabel="step", ylabel="share of responses that reflect", ylim=(0, 1))
     right.set(xlabel="step", ylabel="accuracy (share right)", ylim=(0, 1))
-    left.legend(fontsize=8)
+    lab.legend(figure, left)
     figure.suptitle("RL scales the reflection that the base has, where it pays; it makes none")

@@ -108,12 +108,13 @@ def table(found: dict) -> list[str]:
 def draw(found: dict, figure) -> None:
     panels, marks = figure.subplots(1, 3), ("none, marks", "stop token left out")
     found = {arm: runs for arm, runs in found.items() if arm not in marks}
-    for axes, key, unit in zip(panels, ("accuracy", "length", "logprob_gap_mean"),
-                               ("share right", "tokens", "mean |log-prob difference| (nats)")):
+    for axes, key, title, unit in zip(panels, ("accuracy", "length", "logprob_gap_mean"),
+                                      ("accuracy", "length", "sampler against trainer"),
+                                      ("share right", "tokens", "mean difference of log-probs (nats)")):
         for i, arm in enumerate(found):
             lab.band(axes, [one["curves"][key] for one in found[arm]], arm, 5, color=f"C{i}",
                      ls="--" if arm.startswith("none") else "-")
-        axes.set(xlabel="step", ylabel=unit, title=key.replace("_", " "))
+        axes.set(xlabel="step", ylabel=unit, title=title)
     panels[2].set_yscale("log")
-    panels[0].legend(fontsize=7)
-    figure.suptitle("Faults show in the logged figures first")
+    lab.legend(figure, panels[0])
+    figure.suptitle("Faults show in the logged figures, most before accuracy tells")

@@ -27,6 +27,7 @@ import sample
 import tasks
 from draw import Sampling
 from experiments import lab, length_bias
+from optim import pick_device
 from train import TrainConfig
 from update import update
 
@@ -72,7 +73,7 @@ class Gradient:
 
 
 def measure(folder: Path, arm: str, seed: int) -> dict:
-    model, tokenizer = checkpoint.load(str(folder / "base"))
+    model, tokenizer = checkpoint.load(str(folder / "base"), *pick_device(lab.device))
     rng = random.Random(f"{arm}/{seed}")
     problems = [question(rng, arm) for _ in range(GROUPS)]
     prompts = [tasks.encode(p.question, "none", tokenizer) for p in problems]
@@ -120,11 +121,11 @@ def draw(found: dict, figure) -> None:
         middle = lab.numbers(found, "1/2", "factor")
         left.plot(lab.numbers(found, arm, "solved"), [a / b for a, b in zip(lab.numbers(found, arm, "factor"), middle)],
                   "o", color=f"C{i}", label=f"measured, {arm}")
-    left.set(title="The standard deviation reweights questions", xlabel="solve rate of the question",
-             ylabel="weight beside a question solved 1/2")
+    left.set(xlabel="solve rate of the question", ylabel="weight of a question beside one solved 1/2")
     left.legend(fontsize=8)
     for i, (name, values) in enumerate(share.items()):
         right.bar([j + 0.4 * i for j in range(len(values))], [v / sum(values) for v in values], 0.4, label=name)
     right.set_xticks([j + 0.2 for j in range(len(ARMS))], ARMS)
-    right.set(title="Share of the gradient by difficulty", xlabel="solve rate of the question", ylabel="share of the norms")
+    right.set(xlabel="solve rate of the question", ylabel="share of the gradient's norm")
     right.legend(fontsize=8)
+    figure.suptitle("Dividing by the standard deviation gives easy and hard questions more weight")

@@ -32,11 +32,13 @@ import sft
 from config import Refusal
 from eval import evaluate, held_out
 from files import write_file
+from optim import pick_device
 from runs import versions
 from sample import Sampling
 from train import TrainConfig, train
 
 NAMES = ("length_bias", "difficulty_bias", "length_growth", "aha", "template", "four_habits", "bugs")
+device = "cpu"  # --device sets it, in each worker
 T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # Student's t, by degrees of freedom from 1 on
 
 
@@ -66,7 +68,7 @@ def make_base(folder: Path, pairs: list[tuple[str, str]], shape: dict | None = N
     data = write_rows(folder / "pairs.jsonl", [{"prompt": p, "response": r} for p, r in pairs])
     shutil.rmtree(out, ignore_errors=True)
     with quiet(folder / "sft.log"):
-        sft.train(sft.SFTConfig(**{"out": str(out), "model": start, "data": data, "save_every": 10 ** 6, "device": "cpu",
+        sft.train(sft.SFTConfig(**{"out": str(out), "model": start, "data": data, "save_every": 10 ** 6, "device": device,
                                    "weight_decay": 0.0, **settings}))
     write_file(note, key)
     return out
@@ -78,7 +80,7 @@ def run(folder: Path, model: Path | str, **settings) -> list[dict]:
     steps = settings["steps"]
     with quiet(folder.with_suffix(".log")):
         train(TrainConfig(**{"out": str(folder), "model": str(model), "save_every": steps, "eval_every": steps,
-                             "eval_problems": 1, "device": "cpu", **settings}))
+                             "eval_problems": 1, "device": device, **settings}))
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -110,7 +112,8 @@ def rollouts(folder: Path, steps: int) -> list[list[dict]]:
 
 def sampled(model: Path, task: str, n: int, k: int, max_new_tokens: int, seed: int) -> tuple[dict, list]:
     """(figures, graded) of eval.evaluate on held-out problems, k responses each."""
-    return evaluate(*checkpoint.load(str(model)), held_out(task, n), "short", "dr_grpo", k, Sampling(max_new_tokens), seed)
+    loaded = checkpoint.load(str(model), *pick_device(device))
+    return evaluate(*loaded, held_out(task, n), "short", "dr_grpo", k, Sampling(max_new_tokens), seed)
 
 
 # ---------------------------------------------------------------- what seeds say
@@ -177,33 +180,43 @@ def seeds(name: str) -> tuple[int, ...]:
     return importlib.import_module(f"experiments.{name}").SEEDS
 
 
+def worker(where: str) -> None:
+    """What a process does when it starts."""
+    global device
+    device = where
 
-def one(name: str, folder: str, arm: str, seed: int) -> dict:
-    """What a worker does."""
-    torch.set_num_threads(1)
+
+def prepared(name: str, folder: Path, threads: int) -> None:
+    torch.set_num_threads(threads)  # it runs alone
+    importlib.import_module(f"experiments.{name}").prepare(folder)
+
+
+def one(name: str, folder: Path, arm: str, seed: int) -> dict:
+    torch.set_num_threads(1)  # small matrices: two runs of one thread do more than one of two
     began = time.time()
-    measured = importlib.import_module(f"experiments.{name}").measure(Path(folder), arm, seed)
+    measured = importlib.import_module(f"experiments.{name}").measure(folder, arm, seed)
     return {"seed": seed, "seconds": round(time.time() - began, 1), **measured}
 
 
-def conduct(name: str, seeds: list[int], jobs: int, scratch: Path, results: Path) -> dict:
+def conduct(name: str, seeds: list[int], jobs: int, scratch: Path, results: Path, where: str = "cpu") -> dict:
     """Run all arms with all seeds, judge, write NAME.json and NAME.png; returns what the JSON holds."""
     module, began = importlib.import_module(f"experiments.{name}"), time.time()
     folder = scratch / name
     if jobs == 1:
-        module.prepare(folder)
-        runs = {(arm, seed): one(name, str(folder), arm, seed) for seed in seeds for arm in module.ARMS}
-    else:  # small matrices: two processes of one thread do more than one of two
+        worker(where)
+        prepared(name, folder, 1)
+        runs = {(arm, seed): one(name, folder, arm, seed) for seed in seeds for arm in module.ARMS}
+    else:
         os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which read it when they start
-        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            pool.submit(module.prepare, folder).result()
-            started = {(arm, seed): pool.submit(one, name, str(folder), arm, seed) for seed in seeds for arm in module.ARMS}
+        with ProcessPoolExecutor(jobs, get_context("spawn"), worker, (where,)) as pool:
+            pool.submit(prepared, name, folder, min(jobs, os.cpu_count())).result()
+            started = {(arm, seed): pool.submit(one, name, folder, arm, seed) for seed in seeds for arm in module.ARMS}
             runs = {key: job.result() for key, job in started.items()}
     found = {arm: [runs[arm, seed] for seed in seeds] for arm in module.ARMS}
     predictions = module.judge(found)
     result = {"name": name, "claim": module.__doc__.split("\n")[0], "verdict": verdict(predictions),
               "predictions": predictions, "table": module.table(found), "seeds": seeds,
-              "seconds": round(time.time() - began), "versions": versions(), "arms": found}
+              "seconds": round(time.time() - began), "device": where, "jobs": jobs, "versions": versions(), "arms": found}
     results.mkdir(parents=True, exist_ok=True)
     write_file(results / f"{name}.json", json.dumps(result) + "\n")
     picture(name, result, results)
@@ -218,7 +231,7 @@ def picture(name: str, result: dict, results: Path) -> None:
         raise Refusal("the experiments draw with matplotlib: pip install -r requirements-dev.txt") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    figure = plt.figure(figsize=(10, 4.2), constrained_layout=True)
+    figure = plt.figure(figsize=(10, 4.8), layout="constrained")
     importlib.import_module(f"experiments.{name}").draw(result["arms"], figure)
     figure.savefig(results / f"{name}.png", dpi=110)
     plt.close(figure)
@@ -229,6 +242,11 @@ def report(result: dict) -> str:
     predictions = [f"  {marks[answer]:<10}{text}" for text, answer in result["predictions"]]
     return "\n".join([f"{result['name']}: {result['claim']}", *(f"  {line}" for line in result["table"]), *predictions,
                       f"{result['name']}: {result['verdict']} ({len(result['seeds'])} seeds, {result['seconds']} s)"])
+
+
+def legend(figure, axes, columns: int = 4) -> None:
+    """The arms of one panel, under all of them, where they hide no curve."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def band(axes, curves: list[list[float | None]], label: str, smooth: int = 10, **style) -> None:

@@ -105,11 +105,11 @@ def draw(found: dict, figure) -> None:
         gaps = [[None if None in pair else pair[0] - pair[1] for pair in zip(one["curves"]["length_wrong"],
                                                                               one["curves"]["length_right"])]
                 for one in found[arm]]
-        lab.band(axes, gaps, arm, color=f"C{i}")
+        lab.band(axes, gaps, arm, color=f"C{i}", ls="-" if arm in ("GRPO", "Dr. GRPO", "token mean") else "--")
     axes.axhline(0, color="black", lw=0.5)
     axes.set(title="1/|o| makes wrong responses longer than right ones; the constant normaliser does not", xlabel="step",
              ylabel="length, wrong − right (tokens)")
-    axes.legend(fontsize=8)
+    lab.legend(figure, axes, 3)
 
 
 def expected_drift(mean_length: float, advantage: float, constant: bool, stop_counts: bool = True,

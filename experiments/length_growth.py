@@ -109,5 +109,5 @@ def draw(found: dict, figure) -> None:
         for i, arm in enumerate(found):
             lab.band(axes, [one["curves"][name] for one in found[arm]], arm, smooth=5, color=f"C{i}")
         axes.set(xlabel="step", ylabel=unit, ylim=(0, None))
-    axes.legend(fontsize=8, loc="center right")
+    lab.legend(figure, axes)
     figure.suptitle("Length grows with accuracy where the base has long responses that pay (Dr. GRPO)")

@@ -5,9 +5,14 @@ much of its accuracy, RL brings it back, and the improvement looks like learning
 the weights and the template only hides it; a few right samples in mixed groups teach the model where to begin.
 
 Planted: the embedded base has read Countdown under the template `short` only. The base of this experiment is fine-tuned
-for a moment on its own kind of traces, 4 % of them under `qwen-math`, so that a little is left under that template. RL
-runs under `short` (matched), `none` (nearly matched: `short` without the tag) and `qwen-math` (mismatched), and, as the
-control, under `qwen-math` from the embedded base, which has never seen it: nothing right to sample, nothing to reward.
+for a moment on traces of its own kinds, half of them searches, so that it is able before RL; 4 % stand under `qwen-math`,
+so that some of that is left there. RL runs under `short` (matched), `none` (nearly matched: `short` without the tag) and
+`qwen-math` (mismatched), and, as the control, under `qwen-math` from the embedded base, which has never seen it: nothing
+right to sample, nothing to reward.
+
+A first design left the second prediction undecided (5 seeds: .23 and .08 before RL, .79 and .69 after): its traces were
+those of the embedded base, of which 15 % search, so that there was little to hide, and 23 % of the mismatched responses
+were cut off at 128 tokens.
 
 Falsified if the mismatched template does not cost accuracy at step 0, or half of that is still missing after RL, or the
 matched template gains as much; or if RL learns where nothing was left.
@@ -23,6 +28,7 @@ from experiments import lab
 SEEDS = (0, 1, 2, 3, 4)
 STEPS = 40
 SHARE = 0.04  # of the fine-tuning traces under the other template
+HABITS = {"guess": 0.3, "try": 0.2, "search": 0.5}
 MATCHED, NEAR, OTHER, UNSEEN = "short", "none", "qwen-math", "qwen-math, never seen"
 ARMS = {MATCHED: "matched", NEAR: "nearly matched", OTHER: "mismatched", UNSEEN: "control"}
 
@@ -30,7 +36,7 @@ ARMS = {MATCHED: "matched", NEAR: "nearly matched", OTHER: "mismatched", UNSEEN:
 def prepare(folder: Path) -> None:
     rng, tokenizer = random.Random("template"), checkpoint.load("base")[1]
     pairs = [(tasks.prompt(p, OTHER if rng.random() < SHARE else MATCHED, tokenizer),
-              traces.trace(p, traces.pick(rng), rng))
+              traces.trace(p, rng.choices(list(HABITS), HABITS.values())[0], rng))
              for p in tasks.draw("countdown", "train", "template", 3000)]
     lab.make_base(folder, pairs, steps=30, rows=64, lr=5e-4, warmup=5)
 
@@ -38,7 +44,7 @@ def prepare(folder: Path) -> None:
 def measure(folder: Path, arm: str, seed: int) -> dict:
     lines = lab.run(folder / f"{arm}-{seed}", "base" if arm == UNSEEN else folder / "base", task="countdown",
                     template=arm.partition(",")[0], loss="dr_grpo", steps=STEPS, prompts_per_step=16, group_size=8,
-                    max_new_tokens=128, lr=3e-4, seed=seed, eval_problems=512)
+                    max_new_tokens=160, lr=3e-4, seed=seed, eval_problems=512)
     start, final = lines[0]["eval_accuracy"], lines[-1]["eval_accuracy"]
     return {"numbers": {"start": start, "final": final, "improvement": final - start,
                         "truncated": lines[-1]["eval_truncated"]},
@@ -68,6 +74,6 @@ def draw(found: dict, figure) -> None:
         right.text(i, start + gained + 0.01, f"{gained:+.2f}", ha="center")
     figure.suptitle("A mismatched template hides what the base can do; RL finds it again")
     left.set(xlabel="step of RL", ylabel="accuracy on Countdown, training problems", ylim=(0, 1))
-    left.legend(fontsize=8)
+    lab.legend(figure, left)
     right.set(ylabel="held-out accuracy: before RL (pale) and gained", ylim=(0, 1))
     right.set_xticks(range(len(found)), [arm.replace(", ", ",\n") + f"\n({ARMS[arm]})" for arm in found], fontsize=7)
