@@ -96,7 +96,10 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    return lab.columns(found, ("length_wrong", "length_right", "gap", "early gap", "accuracy", "truncated"))
+    exact = [expected_drift(8, -1.0, constant, counts) for constant, counts in ((False, True), (True, True), (False, False))]
+    return [*lab.columns(found, ("length_wrong", "length_right", "gap", "early gap", "accuracy", "truncated")),
+            "exact, without training: drift of the logit of stopping, mean length 8, advantage -1 (negative: longer): "
+            f"1/|o| {exact[0]:.3f}, constant {exact[1]:.3f}, 1/|o| with the stop token left out {exact[2]:.3f}"]
 
 
 def draw(found: dict, figure) -> None:
