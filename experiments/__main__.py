@@ -1,10 +1,12 @@
 """The laboratory: each finding of the R1-Zero papers by one command.
 
     python -m experiments                     # all of them, with their last verdict and cost
-    python -m experiments length_bias         # one, in minutes
+    python -m experiments length_bias         # one, in minutes: writes results/length_bias.json and .png
     python -m experiments --all
-    python -m experiments length_bias --seeds 100-104
+    python -m experiments length_bias --show  # its last table and verdict; runs nothing
+    python -m experiments length_bias --seeds 100-104  # other seeds leave results/ alone: into runs/lab/results
 """
+import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +23,10 @@ class LabConfig:
     seeds: str = setting("", "seeds, as 0-4 or 0,1,2; by default the experiment's own")
     jobs: int = setting(2, "runs at a time, each on one thread")
     device: str = setting("cpu", "auto, cpu or cuda; a GPU computes in bf16, the committed results in fp32")
+    show: bool = setting(False, "print the last result and draw it again; run nothing")
     scratch: str = setting("runs/lab", "folder for bases and runs")
-    results: str = setting("results", "folder for NAME.json and NAME.png")
+    results: str = setting("", "folder for NAME.json and NAME.png; by default results, or with other seeds or a GPU "
+                               "results in --scratch")
 
     def __post_init__(self):
         for name in self.names:
@@ -31,6 +35,8 @@ class LabConfig:
         if self.jobs < 1:
             raise Refusal("--jobs must be at least 1")
         pick_device(self.device)
+        if (self.all or self.names) and not importlib.util.find_spec("matplotlib"):
+            raise Refusal("the experiments draw with matplotlib: pip install -r requirements-dev.txt")
         if self.seeds:
             seeds_of(self.seeds)
 
@@ -63,11 +69,20 @@ def listing(results: Path) -> str:
 def main():
     c, _ = parse(LabConfig, "findings of the R1-Zero papers, each reproduced by one command")
     names = lab.NAMES if c.all else c.names
+    other = c.seeds or c.device != "cpu"
+    results = Path(c.results) if c.results else Path(c.scratch) / "results" if other else Path("results")
     for name in names:
-        seeds = seeds_of(c.seeds) if c.seeds else list(lab.seeds(name))
-        print(lab.report(lab.conduct(name, seeds, c.jobs, Path(c.scratch), Path(c.results), c.device)), flush=True)
+        if c.show:
+            if not (results / f"{name}.json").is_file():
+                raise Refusal(f"no {results}/{name}.json: python -m experiments {name}")
+            result = json.loads((results / f"{name}.json").read_text())
+            lab.picture(name, result, results)
+        else:
+            seeds = seeds_of(c.seeds) if c.seeds else list(lab.seeds(name))
+            result = lab.conduct(name, seeds, c.jobs, Path(c.scratch), results, c.device)
+        print(lab.report(result), flush=True)
     if not names:
-        print(listing(Path(c.results)))
+        print(listing(results))
 
 
 if __name__ == "__main__":

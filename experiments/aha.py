@@ -1,8 +1,8 @@
 """Reflection is in the base before RL, at its data's rate; RL scales it only where it pays, and never from nothing.
 
-"There may not be an aha moment" (Dr. GRPO, arXiv 2503.20783, section 2.3): the bases that R1-Zero runs start from
-reflect already, and the responses that do are not more often right. R1-Zero (2501.12948, table 3) shows such a moment
-as the work of RL. Mechanism: RL can only reweight what is sampled, and it reweights by reward, not by wording.
+Dr. GRPO (arXiv 2503.20783, section 2.3): the bases that R1-Zero runs start from reflect already, and responses that
+reflect are not more often right for it. R1-Zero (2501.12948, table 3) shows such a moment as the work of RL. Mechanism:
+RL can only reweight what is sampled, and it reweights by reward, not by wording.
 
 Planted, by fine-tuning the embedded base: a response to a Countdown problem is a guess (16 % right). A share goes on
 with "rethink" and writes its last equation again. Where it pays, that line ends in a verdict, and after a "no" an
@@ -89,7 +89,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
         return lab.numbers(found, arm, name)
     rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_after"))] for arm in ARMS}
     return [*((f"{arm}: the rate before RL is within {bound} of the data's",
-               lab.within([rate - ARMS[arm][0] for rate in of(arm, "rate_before")], bound))
+               lab.near(of(arm, "rate_before"), ARMS[arm][0], bound))
               for arm, bound in (("pays, 10 %", 0.03), ("empty, 10 %", 0.03), ("pays, 2 %", 0.015))),
             ("absent: no response reflects, before or after",
              max(of("absent", "rate_before") + of("absent", "rate_after")) == 0),
@@ -111,7 +111,7 @@ def draw(found: dict, figure) -> None:
     for i, arm in enumerate(found):
         for axes, name in (left, "reflects"), (right, "accuracy"):
             lab.band(axes, [one["curves"][name] for one in found[arm]], arm, color=f"C{i}")
-    left.set(xlabel="step", ylabel="share of responses that reflect", ylim=(0, 1))
+    left.set(xlabel="step", ylabel="share that reflects (of two groups a step)", ylim=(0, 1))
     right.set(xlabel="step", ylabel="accuracy (share right)", ylim=(0, 1))
     lab.legend(figure, left)
     figure.suptitle("RL scales the reflection that the base has, where it pays; it makes none")

@@ -1,14 +1,14 @@
 """Habits of search let RL learn, even if primed with wrong answers only; empty thinking or as many dots do not.
 
 Cognitive Behaviors (arXiv 2503.01307): Llama-3.2-3B ends at .34 on Countdown; primed with 1000 traces that verify, go
-back and set subgoals at .74, with such traces that all end in a wrong answer at .75, with empty thinking or dots of the
-same length at .33 to .41. Mechanism: RL makes likelier what now and then pays. Checking a result and going back pays in
-the sampled responses whatever the answers of the priming traces were; dots never do.
+back, set sub-goals and chain backwards at .74, with such traces that all end in a wrong answer at .74, with empty thinking
+at .41, with dots of the same length at .38. Mechanism: RL makes likelier what now and then pays. Checking a result and going
+back pays in the sampled responses whatever the answers of the priming traces were; dots never do.
 
 Planted: the base is the embedded one, fine-tuned until it guesses only (first prediction; its pre-training held
 searches, so priming wakes a habit here and need not teach it from nothing). Then PRIMES traces an arm:
     all          search in order, a verdict after each try, back to the last step that is good; gives up now and then
-    wrong        the same, but the answer is wrong: a guess where the search had found it
+    wrong        such a search that never comes to the target and at last writes it for another result: no answer is right
     back-track   the same search without verdicts, which stops anywhere
     verify       one guess and its verdict: it never goes back
     sub-goal     backwards from the target: what two numbers must come to so that the third ends there, and one try for it
@@ -18,10 +18,12 @@ searches, so priming wakes a habit here and need not teach it from nothing). The
 No prediction is made for one habit alone: on the seeds of development RL from `verify` went back by itself, because
 pre-training had searches, while `back-track` and `sub-goal` stayed near dots; the paper's arm of going back alone reached
 .77. `all` sets no sub-goals: half of its traces searching by them brought it down, for that search was new to the base.
+From `wrong` this base takes the search, and does its sums as before: about half of its responses are right before RL.
 
-Falsified if dots win half of what `all` wins, or wrong answers in the priming cost half of it.
+Falsified if dots win half of what `all` wins over the unprimed base, or wrong answers in the priming cost half of it.
 """
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import behaviour
@@ -32,7 +34,7 @@ import traces
 from experiments import lab
 
 SEEDS = (0, 1, 2)
-STEPS = 90  # after 60, priming with wrong answers still gains
+STEPS = 70
 PRIMES = 1500
 LONGEST = 128
 ARMS = ("all", "wrong", "back-track", "verify", "sub-goal", "dots", "empty", "unprimed")
@@ -43,15 +45,17 @@ VERIFY = traces.Habit(0.0, ordered=False, tries=1, give_up=1.0, checks=True)
 
 def response(problem: tasks.Problem, arm: str, rng: random.Random, tokenizer) -> str:
     """A trace of this arm, as it follows the `short` template."""
-    unchecked = traces.Habit(0.0, ordered=True, tries=rng.randint(1, 8), give_up=0.0, checks=False)
-    habit = {"unprimed": GUESS, "verify": VERIFY, "back-track": unchecked}.get(arm, ALL)
+    tries = traces.Habit(0.0, ordered=True, tries=rng.randint(1, 8), give_up=0.0, checks=arm == "wrong")
+    habit = {"unprimed": GUESS, "verify": VERIFY, "back-track": tries, "wrong": tries}.get(arm, ALL)
     lines, answer = by_goal(problem, rng) if arm == "sub-goal" else traces.search_countdown(problem, habit, rng)
+    while arm == "wrong" and reward.check(answer, problem)[0]:
+        lines, answer = traces.search_countdown(problem, replace(tries, ordered=False), rng)
+    if arm == "wrong":  # the last result, which is not the target, is taken for it
+        lines[-1] = f"{lines[-1].partition('=')[0]}={problem.facts['target']} yes"
     thinking = "\n".join(lines)
     if arm in ("dots", "empty"):
         answer = problem.answer
         thinking = "." * len(tokenizer(thinking)["input_ids"]) if arm == "dots" else ""
-    while arm == "wrong" and reward.check(answer, problem)[0]:
-        answer = traces.search_countdown(problem, GUESS, rng)[1]
     return f"{thinking}</think> <answer>{answer}</answer>"
 
 
@@ -105,12 +109,13 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
 
 def judge(found: dict) -> list[tuple[str, bool | None]]:
     gain, wrong = (lab.differences(found, arm, "dots", "final") for arm in ("all", "wrong"))
+    won = [lab.differences(found, arm, "unprimed", "final") for arm in ("all", "dots")]
     return [("the base judges a result in less than 1 % of its responses", lab.below(
                 lab.numbers(found, "unprimed", "checks_start"), 0.01)),
-            ("before RL wrong answers bring less than 0.1 over dots",
-             lab.below(lab.differences(found, "wrong", "dots", "start"), 0.1)),
-            ("all habits end more than 0.15 above dots", lab.above(gain, 0.15)),
+            ("`all` ends more than 0.15 above dots", lab.above(gain, 0.15)),
             ("wrong answers keep more than half of that", lab.above([w - g / 2 for w, g in zip(wrong, gain)], 0.0)),
+            ("dots win less than half of what `all` wins over the unprimed base",
+             lab.above([a / 2 - d for a, d in zip(*won)], 0.0)),
             ("all and wrong end within 0.15", lab.within(lab.differences(found, "all", "wrong", "final"), 0.15)),
             ("dots and empty end within 0.15", lab.within(lab.differences(found, "dots", "empty", "final"), 0.15)),
             ("dots and the unprimed base end within 0.15",

@@ -19,6 +19,7 @@ import importlib
 import json
 import os
 import shutil
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -29,7 +30,6 @@ import torch
 
 import checkpoint
 import sft
-from config import Refusal
 from eval import evaluate, held_out
 from files import write_file
 from optim import pick_device
@@ -53,13 +53,15 @@ def write_rows(path: Path, rows: list[dict]) -> str:
 def make_base(folder: Path, pairs: list[tuple[str, str]], shape: dict | None = None, **settings) -> Path:
     """A model trained on (prompt, response) pairs, from random weights of a `shape`, else from the embedded base.
 
-    Made once: a folder that was made from the same pairs and settings is taken as it is.
+    Made once: a folder made from the same weights, pairs and settings on the same kind of device is taken as it is.
     """
-    key = hashlib.sha256(json.dumps([pairs, shape, settings]).encode()).hexdigest()
+    start = settings.pop("model", "base")
+    weights = "" if shape else hashlib.sha256((Path(start) / "model.safetensors").read_bytes()).hexdigest()
+    key = hashlib.sha256(json.dumps([weights, pairs, shape, settings, device]).encode()).hexdigest()
     out, note = folder / "base", folder / "base.sha256"
     if note.is_file() and note.read_text() == key:
         return out
-    start = "base"
+    note.unlink(missing_ok=True)
     if shape:
         tokenizer = checkpoint.load("base")[1]
         model = sft.new_model(shape, tokenizer, settings.get("seed", 0))
@@ -68,8 +70,8 @@ def make_base(folder: Path, pairs: list[tuple[str, str]], shape: dict | None = N
     data = write_rows(folder / "pairs.jsonl", [{"prompt": p, "response": r} for p, r in pairs])
     shutil.rmtree(out, ignore_errors=True)
     with quiet(folder / "sft.log"):
-        sft.train(sft.SFTConfig(**{"out": str(out), "model": start, "data": data, "save_every": 10 ** 6, "device": device,
-                                   "weight_decay": 0.0, **settings}))
+        sft.train(sft.SFTConfig(**{"out": str(out), "model": str(start), "data": data, "save_every": 10 ** 6,
+                                   "device": device, "weight_decay": 0.0, **settings}))
     write_file(note, key)
     return out
 
@@ -79,8 +81,10 @@ def run(folder: Path, model: Path | str, **settings) -> list[dict]:
     shutil.rmtree(folder, ignore_errors=True)
     steps = settings["steps"]
     with quiet(folder.with_suffix(".log")):
-        train(TrainConfig(**{"out": str(folder), "model": str(model), "save_every": steps, "eval_every": steps,
-                             "eval_problems": 1, "device": device, **settings}))
+        done = train(TrainConfig(**{"out": str(folder), "model": str(model), "save_every": steps, "eval_every": steps,
+                                    "eval_problems": 1, "device": device, **settings}))
+    if not done:  # train stops in good order after Ctrl-C; half a run is no result
+        raise KeyboardInterrupt
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -100,6 +104,12 @@ def curve(lines: list[dict], key: str) -> list[float | None]:
 def late(values: list[float | None], last: int = 20) -> float:
     """The mean over the last steps that have a value."""
     return mean([v for v in values if v is not None][-last:])
+
+
+def gaps(found: dict, arm: str) -> list[list[float | None]]:
+    """By seed and step, how much longer wrong responses were than right ones (tokens)."""
+    return [[None if None in (wrong, right) else wrong - right for wrong, right in zip(
+        one["curves"]["length_wrong"], one["curves"]["length_right"])] for one in found[arm]]
 
 
 def rollouts(folder: Path, steps: int) -> list[list[dict]]:
@@ -141,6 +151,11 @@ def within(values: list[float], bound: float) -> bool | None:
     """Whether the mean lies between -bound and bound."""
     answers = above(values, -bound), below(values, bound)
     return False if False in answers else None if None in answers else True
+
+
+def near(values: list[float], middle: float, bound: float) -> bool | None:
+    """Whether the mean lies within a bound of `middle`."""
+    return None if None in values else within([v - middle for v in values], bound)
 
 
 def numbers(found: dict, arm: str, name: str) -> list[float]:
@@ -195,7 +210,9 @@ def one(name: str, folder: Path, arm: str, seed: int) -> dict:
     torch.set_num_threads(1)  # small matrices: two runs of one thread do more than one of two
     began = time.time()
     measured = importlib.import_module(f"experiments.{name}").measure(folder, arm, seed)
-    return {"seed": seed, "seconds": round(time.time() - began, 1), **measured}
+    seconds = round(time.time() - began, 1)
+    print(f"{name}: {arm}, seed {seed}: {seconds} s", file=sys.stderr, flush=True)
+    return {"seed": seed, "seconds": seconds, **measured}
 
 
 def conduct(name: str, seeds: list[int], jobs: int, scratch: Path, results: Path, where: str = "cpu") -> dict:
@@ -211,12 +228,17 @@ def conduct(name: str, seeds: list[int], jobs: int, scratch: Path, results: Path
         with ProcessPoolExecutor(jobs, get_context("spawn"), worker, (where,)) as pool:
             pool.submit(prepared, name, folder, min(jobs, os.cpu_count())).result()
             started = {(arm, seed): pool.submit(one, name, folder, arm, seed) for seed in seeds for arm in module.ARMS}
-            runs = {key: job.result() for key, job in started.items()}
+            try:
+                runs = {key: job.result() for key, job in started.items()}
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # or all that waits would still be run
+                raise
     found = {arm: [runs[arm, seed] for seed in seeds] for arm in module.ARMS}
     predictions = module.judge(found)
     result = {"name": name, "claim": module.__doc__.split("\n")[0], "verdict": verdict(predictions),
               "predictions": predictions, "table": module.table(found), "seeds": seeds,
-              "seconds": round(time.time() - began), "device": where, "jobs": jobs, "versions": versions(), "arms": found}
+              "seconds": round(time.time() - began), "device": where, "jobs": jobs, "versions": {**versions(), "threads": 1},
+              "arms": found}
     results.mkdir(parents=True, exist_ok=True)
     write_file(results / f"{name}.json", json.dumps(result) + "\n")
     picture(name, result, results)
@@ -225,10 +247,7 @@ def conduct(name: str, seeds: list[int], jobs: int, scratch: Path, results: Path
 
 def picture(name: str, result: dict, results: Path) -> None:
     """NAME.png from what NAME.json holds."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise Refusal("the experiments draw with matplotlib: pip install -r requirements-dev.txt") from None
+    import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
     figure = plt.figure(figsize=(10, 4.8), layout="constrained")

@@ -4,7 +4,7 @@ Dr. GRPO (arXiv 2503.20783, section 3.1): with 1/|o| a long wrong response is pu
 a short right one is rewarded more. Mechanism: the gradient of a stop/continue policy's own log-prob has mean 0, so under a
 constant advantage a constant normaliser gives no expected change of length; 1/|o| gives one (exactly: `expected_drift`),
 of the sign that makes A < 0 longer and A > 0 shorter. It acts only on a policy that can tell, before it chooses its
-length, whether it is wrong.
+length, whether it is wrong. Accuracy is planted: no loss can change it much here, and so it is equal.
 
 The world is planted: a question names two numbers and a third one that exactly one of them maps to under a fixed random
 table. The base knows the table forwards. One layer cannot look it up for two candidates before answering, so it guesses
@@ -12,8 +12,9 @@ and stays wrong about half of the time; having answered, it writes what its gues
 marks that do nothing, geometrically many: dots if it was right, commas if it was wrong.
 
 Falsified if Dr. GRPO or the token mean opens half the gap of GRPO, or GRPO without the standard deviation opens none.
-The planted fault, a stop token that is left out of the loss, must turn the sign, as long as there are marks: nothing then
-holds what right responses go on with, and later all stop before the first one.
+The planted fault, a stop token that is left out of the loss, must turn the sign at first: right responses earn for each mark
+and never for stopping. Then they grow into the limit, where they are cut off, earn nothing and count as wrong, and the marks
+go away; so the fault is judged in steps 11 to 30, and counting these as wrong works against its prediction.
 """
 import random
 from contextlib import nullcontext
@@ -105,10 +106,8 @@ def table(found: dict) -> list[str]:
 def draw(found: dict, figure) -> None:
     axes = figure.subplots()
     for i, arm in enumerate(found):
-        gaps = [[None if None in pair else pair[0] - pair[1] for pair in zip(one["curves"]["length_wrong"],
-                                                                              one["curves"]["length_right"])]
-                for one in found[arm]]
-        lab.band(axes, gaps, arm, color=f"C{i}", ls="-" if arm in ("GRPO", "Dr. GRPO", "token mean") else "--")
+        plain = arm in ("GRPO", "Dr. GRPO", "token mean")
+        lab.band(axes, lab.gaps(found, arm), arm, color=f"C{i}", ls="-" if plain else "--")
     axes.axhline(0, color="black", lw=0.5)
     axes.set(title="1/|o| makes wrong responses longer than right ones; the constant normaliser does not", xlabel="step",
              ylabel="length, wrong − right (tokens)")

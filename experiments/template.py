@@ -1,4 +1,4 @@
-"""A mismatched template destroys accuracy and RL rebuilds it, so RL improves most where the template was worst.
+"""A mismatched template destroys accuracy and RL rebuilds it, so RL improves more where the template was worse.
 
 Dr. GRPO (arXiv 2503.20783, sections 2 and 3.3): Qwen2.5-Math answers best without a template; the R1 template takes
 much of its accuracy, RL brings it back, and the improvement looks like learning to reason. Mechanism: the ability is in
@@ -6,16 +6,16 @@ the weights and the template only hides it; a few right samples in mixed groups 
 
 Planted: the embedded base has read Countdown under the template `short` only. The base of this experiment is fine-tuned
 for a moment on traces of its own kinds, half of them searches, so that it is able before RL; 4 % stand under `qwen-math`,
-so that some of that is left there. RL runs under `short` (matched), `none` (nearly matched: `short` without the tag) and
-`qwen-math` (mismatched), and, as the control, under `qwen-math` from the embedded base, which has never seen it: nothing
-right to sample, nothing to reward.
+so that some of that is left there. RL runs under `short` (matched), `none` (the same without the tag `<think>`) and
+`qwen-math`, and, as the control, under `qwen-math` from the embedded base, which has never seen it: nothing right to
+sample, nothing to reward.
 
-A first design left the second prediction undecided (5 seeds: .23 and .08 before RL, .79 and .69 after): its traces were
+A first design left "half is missing" undecided (seeds 0 to 4: .23 and .08 before RL, .79 and .69 after): its traces were
 those of the embedded base, of which 15 % search, so that there was little to hide, and 23 % of the mismatched responses
 were cut off at 128 tokens.
 
-Falsified if the mismatched template does not cost accuracy at step 0, or half of that is still missing after RL, or the
-matched template gains as much; or if RL learns where nothing was left.
+Falsified if one of the two mismatched templates does not cost accuracy at step 0, or half of that is still missing after
+RL, or the matched one gains as much; or if RL learns where nothing was left, which is the limit of the claim.
 """
 import random
 from pathlib import Path
@@ -25,12 +25,12 @@ import tasks
 import traces
 from experiments import lab
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (10, 11, 12, 13, 14)
 STEPS = 40
 SHARE = 0.04  # of the fine-tuning traces under the other template
 HABITS = {"guess": 0.3, "try": 0.2, "search": 0.5}
-MATCHED, NEAR, OTHER, UNSEEN = "short", "none", "qwen-math", "qwen-math, never seen"
-ARMS = {MATCHED: "matched", NEAR: "nearly matched", OTHER: "mismatched", UNSEEN: "control"}
+MATCHED, UNTAGGED, OTHER, UNSEEN = "short", "none", "qwen-math", "qwen-math, never seen"
+ARMS = {MATCHED: "matched", UNTAGGED: "mismatched", OTHER: "mismatched", UNSEEN: "control"}
 
 
 def prepare(folder: Path) -> None:
@@ -52,11 +52,15 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
 
 
 def judge(found: dict) -> list[tuple[str, bool | None]]:
-    start, final = (lab.differences(found, MATCHED, OTHER, when) for when in ("start", "final"))
-    more = lab.differences(found, OTHER, MATCHED, "improvement")
-    return [("before RL the mismatched template costs more than 0.1", lab.above(start, 0.1)),
-            ("after RL less than half of that is missing", lab.above([s / 2 - f for s, f in zip(start, final)], 0.0)),
-            ("the mismatched template improves more than the matched one", lab.above(more, 0.0)),
+    predictions = []
+    for arm in (UNTAGGED, OTHER):
+        start, final = (lab.differences(found, MATCHED, arm, when) for when in ("start", "final"))
+        more = lab.differences(found, arm, MATCHED, "improvement")
+        predictions += [(f"{arm}: before RL it costs more than 0.1", lab.above(start, 0.1)),
+                        (f"{arm}: after RL less than half of that is missing",
+                         lab.above([s / 2 - f for s, f in zip(start, final)], 0.0)),
+                        (f"{arm}: it improves more than the matched one", lab.above(more, 0.0))]
+    return [*predictions,
             ("where the template leaves nothing RL ends < 0.05", lab.below(lab.numbers(found, UNSEEN, "final"), 0.05))]
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import checkpoint
 import grpo
 import model as lm
 import optim
 import reward
 import runs
+import tasks
+import update
 from config import Refusal
 from experiments import __main__ as program
 from experiments import lab
@@ -77,12 +80,16 @@ def test_the_factor_of_the_standard_deviation():
 
 def test_a_fault_lasts_as_long_as_its_run():
     from experiments import bugs
-    before = grpo.token_weights, lm.response_logprobs, runs.Run.sampling, grpo.policy_loss, optim.MasterAdamW.step
+
+    def places():
+        return (grpo.token_weights, lm.response_logprobs, runs.Run.sampling, grpo.policy_loss, optim.MasterAdamW.step,
+                update.micro_batches)
+    before = places()
     for arm in bugs.ARMS:
         with bugs.fault(arm):
-            now = grpo.token_weights, lm.response_logprobs, runs.Run.sampling, grpo.policy_loss, optim.MasterAdamW.step
-            assert sum(a is not b for a, b in zip(now, before)) == (not arm.startswith("none")), arm
-    assert before == (grpo.token_weights, lm.response_logprobs, runs.Run.sampling, grpo.policy_loss, optim.MasterAdamW.step)
+            changed = sum(a is not b for a, b in zip(places(), before))
+            assert changed == (0 if arm.startswith("none") else 2 if arm == "local normaliser" else 1), arm
+    assert before == places()
 
 
 def test_the_stop_token_is_what_the_fault_leaves_out():
@@ -92,6 +99,23 @@ def test_the_stop_token_is_what_the_fault_leaves_out():
     with bugs.fault("stop token left out"):
         left = grpo.token_weights(lengths, 4, "constant", step)
     assert (whole - left).nonzero().tolist() == [[0, 2], [1, 0]]
+
+
+def test_what_the_priming_traces_hold():
+    from experiments import four_habits
+    tokenizer = checkpoint.load("base")[1]
+
+    def right(arm):
+        problems = tasks.draw("countdown", "train", f"four_habits {arm}", 100)
+        said = [response.partition("<answer>")[2].removesuffix("</answer>")
+                for _, response in four_habits.pairs(arm, 100, tokenizer)]
+        return sum(reward.check(*pair)[0] for pair in zip(said, problems))
+    assert right("wrong") == 0 and right("dots") == right("empty") == 100 and 0 < right("sub-goal") < right("all") < 100
+    thoughts = {arm: [r.partition("</think>")[0] for _, r in four_habits.pairs(arm, 20, tokenizer)]
+                for arm in ("wrong", "back-track", "verify", "dots", "empty")}
+    assert all(t.endswith(" yes") for t in thoughts["wrong"]) and not any("o" in t for t in thoughts["back-track"])
+    assert all(t.count("yes") + t.count("no") == 1 for t in thoughts["verify"])
+    assert all(set(t) == {"."} for t in thoughts["dots"]) and set(thoughts["empty"]) == {""}
 
 
 # ---------------------------------------------------------------- each experiment from start to end, and what is committed
