@@ -116,15 +116,16 @@ def draw(found: dict, figure) -> None:
     left, right = figure.subplots(1, 2)
     grid = [i / 200 for i in range(2, 199)]
     left.plot(grid, [exact(p) / exact(0.5) for p in grid], color="black", lw=1, label="exact")
-    share = {name: [sum(lab.numbers(found, arm, name)) for arm in found] for name in ("without std", "with std")}
     for i, arm in enumerate(found):
         middle = lab.numbers(found, "1/2", "factor")
         left.plot(lab.numbers(found, arm, "solved"), [a / b for a, b in zip(lab.numbers(found, arm, "factor"), middle)],
                   "o", color=f"C{i}", label=f"measured, {arm}")
     left.set(xlabel="solve rate of the question", ylabel="weight of a question beside one solved 1/2")
     left.legend(fontsize=8)
-    for i, (name, values) in enumerate(share.items()):
-        right.bar([j + 0.4 * i for j in range(len(values))], [v / sum(values) for v in values], 0.4, label=name)
+    for i, name in enumerate(("without std", "with std")):
+        by_seed = [[norm / sum(norms) for norm in norms] for norms in zip(*(lab.numbers(found, arm, name) for arm in found))]
+        for j, shares in enumerate(zip(*by_seed)):
+            lab.bar(right, j + 0.4 * i, shares, width=0.4, color=f"C{i}", label=name if j == 0 else None)
     right.set_xticks([j + 0.2 for j in range(len(ARMS))], ARMS)
     right.set(xlabel="solve rate of the question", ylabel="share of the gradient's norm")
     right.legend(fontsize=8)

@@ -268,6 +268,12 @@ def legend(figure, axes, columns: int = 4) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
 
 
+def bar(axes, at: float, values: list[float], **style) -> None:
+    """The mean over seeds, and their range."""
+    middle = mean(values)
+    axes.bar(at, middle, yerr=[[middle - min(values)], [max(values) - middle]], capsize=3, **style)
+
+
 def band(axes, curves: list[list[float | None]], label: str, smooth: int = 10, **style) -> None:
     """The mean over seeds of a curve by step, smoothed, and the range of the seeds."""
     def smoothed(values):

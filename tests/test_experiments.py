@@ -3,6 +3,7 @@ import importlib
 import itertools
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,11 +152,14 @@ def test_an_experiment_runs_at_a_small_size(small, monkeypatch, name, capsys):
     module = importlib.import_module(f"experiments.{name}")
     for setting, value in SMALL.get(name, {}).items():
         monkeypatch.setattr(module, setting, value)
+    honest, losses = grpo.policy_loss, []
+    monkeypatch.setattr(grpo, "policy_loss", lambda *given: losses.append(1) or honest(*given))
     result = lab.conduct(name, [200], 1, small / "scratch", small / "results")
     assert json.loads((small / "results" / f"{name}.json").read_text())["name"] == name
     assert (small / "results" / f"{name}.png").stat().st_size > 10_000
     assert set(result["arms"]) == set(module.ARMS) and all(len(found) == 1 for found in result["arms"].values())
     assert result["verdict"] in ("holds", "does not hold", "undecided") and result["verdict"] in lab.report(result)
+    assert losses  # what is trained with is the project's own loss: a change of grpo.py changes every experiment
 
 
 @pytest.mark.parametrize("name", HAVE)
@@ -169,6 +173,41 @@ def test_the_committed_result_is_what_its_rule_says(name):
     assert result["claim"] == module.__doc__.split("\n")[0] and result["versions"]["git_commit"]
     assert (path.with_suffix(".png")).is_file() and result["seconds"] < 20 * 60
     assert len((ROOT / "experiments" / f"{name}.py").read_text().splitlines()) < 150
+
+
+def test_half_a_run_is_no_result(monkeypatch, tmp_path):
+    monkeypatch.setattr(lab, "train", lambda c: {})  # what it returns after Ctrl-C
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(tmp_path / "run", "base", steps=2)
+
+
+def test_a_base_is_made_anew_if_what_it_starts_from_changes(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(lab.sft, "train", lambda c: made.append(c.model))
+    start = tmp_path / "start"
+    start.mkdir()
+    for weights, expected in ((b"a", 1), (b"a", 1), (b"b", 2)):
+        (start / "model.safetensors").write_bytes(weights)
+        lab.make_base(tmp_path / "x", [("p", "r")], model=str(start), steps=1)
+        assert len(made) == expected
+    lab.make_base(tmp_path / "x", [("p", "s")], model=str(start), steps=1)
+    assert len(made) == 3
+
+
+def test_other_seeds_leave_the_committed_results_alone(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    places = []
+    monkeypatch.setattr(lab, "conduct", lambda name, seeds, jobs, scratch, results, where: places.append(results) or {})
+    monkeypatch.setattr(lab, "report", lambda result: "")
+    elsewhere = "runs/lab/results"
+    for more, place in (([], "results"), (["--seeds", "100-104"], elsewhere), (["--device", "auto"], elsewhere),
+                        (["--seeds", "1", "--results", "x"], "x")):
+        monkeypatch.setattr(sys, "argv", ["experiments", "aha", *more])
+        program.main()
+        assert places[-1] == Path(place)
+    monkeypatch.setattr(sys, "argv", ["experiments", "aha", "--show", "--results", str(tmp_path)])
+    with pytest.raises(Refusal, match="python -m experiments aha"):
+        program.main()
 
 
 def test_the_list_names_every_experiment(tmp_path):
