@@ -10,6 +10,9 @@ ordered search follows; where it is empty, nothing follows but the same answer. 
 hardly knows, so those arms first read traces that all reflect, half of them emptily, and then their own mixture; a
 part of the 2 % stays empty from that. The arm without reflection has never read the word.
 
+What pays is the search and not the word: with seed 0, in the first run, "pays, 2 %" reflected in 94 % of its responses at
+step 20 and in 1 % at step 40, when it searched without saying so. So growth is judged by the highest rate of five steps.
+
 Falsified if the rate before RL is far from the data's share, if reflection grows from 0 %, does not grow where it pays,
 or grows as much where it is empty; or if empty reflection goes with right answers.
 """
@@ -23,7 +26,7 @@ from behaviour import count
 from experiments import lab
 from experiments.length_growth import GUESS, SEARCH
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (10, 11, 12, 13, 14)
 STEPS = 40
 LONGEST = 192
 ARMS = {"pays, 2 %": (0.02, True), "pays, 10 %": (0.10, True), "absent": (0.0, True), "empty, 10 %": (0.10, False)}
@@ -76,7 +79,7 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
                     max_new_tokens=LONGEST, lr=3e-4, seed=seed, eval_every=1)
     curves = {name: lab.curve(lines, name) for name in ("length", "accuracy")}
     curves["reflects"] = [mean(reflects(r["text"]) for r in step) for step in lab.rollouts(out, STEPS)]
-    found = {}
+    found = {"rate_highest": max(mean(curves["reflects"][i:i + 5]) for i in range(STEPS - 4))}
     for when, model, k in ("before", base, 8), ("after", out / f"checkpoints/step-{STEPS}", 2):
         figures, graded = lab.sampled(model, "countdown", 512, k, LONGEST, seed)
         found |= {f"accuracy_{when}": figures["pass@1"], f"gain_{when}": gain(graded),
@@ -87,12 +90,12 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
 def judge(found: dict) -> list[tuple[str, bool | None]]:
     def of(arm, name):
         return lab.numbers(found, arm, name)
-    rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_after"))] for arm in ARMS}
+    rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_highest"))] for arm in ARMS}
     return [*((f"{arm}: the rate before RL is within {bound} of the data's",
                lab.near(of(arm, "rate_before"), ARMS[arm][0], bound))
               for arm, bound in (("pays, 10 %", 0.03), ("empty, 10 %", 0.03), ("pays, 2 %", 0.015))),
-            ("absent: no response reflects, before or after",
-             max(of("absent", "rate_before") + of("absent", "rate_after")) == 0),
+            ("absent: no response reflects, before, in RL or after",
+             max(sum((of("absent", f"rate_{when}") for when in ("before", "highest", "after")), [])) == 0),
             *((f"{arm}: the rate rises by more than 0.3", lab.above(rise[arm], 0.3)) for arm in list(ARMS)[:2]),
             ("empty: it rises by less than half of that", lab.above(
                 [a / 2 - b for a, b in zip(rise["pays, 10 %"], rise["empty, 10 %"])], 0)),
@@ -103,7 +106,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    return lab.columns(found, ("rate_before", "rate_after", "accuracy_before", "accuracy_after", "gain_before"))
+    return lab.columns(found, ("rate_before", "rate_highest", "rate_after", "accuracy_before", "accuracy_after", "gain_before"))
 
 
 def draw(found: dict, figure) -> None:

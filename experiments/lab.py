@@ -80,7 +80,7 @@ def run(folder: Path, model: Path | str, **settings) -> list[dict]:
     """Train anew in `folder`; returns the lines of its metrics, that of step 0 first."""
     shutil.rmtree(folder, ignore_errors=True)
     steps = settings["steps"]
-    with quiet(folder.with_suffix(".log")):
+    with quiet(folder.parent / f"{folder.name}.log"):
         done = train(TrainConfig(**{"out": str(folder), "model": str(model), "save_every": steps, "eval_every": steps,
                                     "eval_problems": 1, "device": device, **settings}))
     if not done:  # train stops in good order after Ctrl-C; half a run is no result
