@@ -18,12 +18,11 @@ searches, so priming wakes a habit here and need not teach it from nothing). The
 No prediction is made for one habit alone: on the seeds of development RL from `verify` went back by itself, because
 pre-training had searches, while `back-track` and `sub-goal` stayed near dots; the paper's arm of going back alone reached
 .77. `all` sets no sub-goals: half of its traces searching by them brought it down, for that search was new to the base.
-From `wrong` this base takes the search, and does its sums as before: about half of its responses are right before RL.
+From `wrong` this base takes the search, and does its sums as before: 4 in 10 of its responses are right before RL.
 
 Falsified if dots win half of what `all` wins over the unprimed base, or wrong answers in the priming cost half of it.
 """
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import behaviour
@@ -33,7 +32,7 @@ import tasks
 import traces
 from experiments import lab
 
-SEEDS = (0, 1, 2)
+SEEDS = (10, 11, 12, 13)
 STEPS = 70
 PRIMES = 1500
 LONGEST = 128
@@ -43,14 +42,14 @@ ALL = traces.Habit(0.0, ordered=True, tries=60, give_up=0.3, checks=True)
 VERIFY = traces.Habit(0.0, ordered=False, tries=1, give_up=1.0, checks=True)
 
 
-def response(problem: tasks.Problem, arm: str, rng: random.Random, tokenizer) -> str:
-    """A trace of this arm, as it follows the `short` template."""
-    tries = traces.Habit(0.0, ordered=True, tries=rng.randint(1, 8), give_up=0.0, checks=arm == "wrong")
+def response(problem: tasks.Problem, arm: str, rng: random.Random, tokenizer) -> str | None:
+    """A trace of this arm, as it follows the `short` template; None if the arm has none of this problem."""
+    tries = traces.Habit(0.0, ordered=True, tries=rng.randint(1, 4), give_up=0.0, checks=arm == "wrong")
     habit = {"unprimed": GUESS, "verify": VERIFY, "back-track": tries, "wrong": tries}.get(arm, ALL)
     lines, answer = by_goal(problem, rng) if arm == "sub-goal" else traces.search_countdown(problem, habit, rng)
-    while arm == "wrong" and reward.check(answer, problem)[0]:
-        lines, answer = traces.search_countdown(problem, replace(tries, ordered=False), rng)
     if arm == "wrong":  # the last result, which is not the target, is taken for it
+        if reward.check(answer, problem)[0]:
+            return None
         lines[-1] = f"{lines[-1].partition('=')[0]}={problem.facts['target']} yes"
     thinking = "\n".join(lines)
     if arm in ("dots", "empty"):
@@ -76,8 +75,9 @@ def by_goal(problem: tasks.Problem, rng: random.Random) -> tuple[list[str], str]
 def pairs(arm: str, n: int, tokenizer) -> list[tuple[str, str]]:
     """n (prompt, response) of an arm, on training problems."""
     rng = random.Random(f"four_habits {arm}")
-    return [(tasks.prompt(p, "short", tokenizer), response(p, arm, rng, tokenizer))
-            for p in tasks.draw("countdown", "train", f"four_habits {arm}", n)]
+    found = [(tasks.prompt(p, "short", tokenizer), response(p, arm, rng, tokenizer))
+             for p in tasks.draw("countdown", "train", f"four_habits {arm}", 3 * n if arm == "wrong" else n)]
+    return [pair for pair in found if pair[1] is not None][:n]
 
 
 def prepare(folder: Path) -> None:
@@ -118,8 +118,7 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
              lab.above([a / 2 - d for a, d in zip(*won)], 0.0)),
             ("all and wrong end within 0.15", lab.within(lab.differences(found, "all", "wrong", "final"), 0.15)),
             ("dots and empty end within 0.15", lab.within(lab.differences(found, "dots", "empty", "final"), 0.15)),
-            ("dots and the unprimed base end within 0.15",
-             lab.within(lab.differences(found, "dots", "unprimed", "final"), 0.15))]
+            ("dots end less than 0.1 above the unprimed base", lab.below(won[1], 0.1))]
 
 
 def table(found: dict) -> list[str]:

@@ -107,10 +107,10 @@ def test_what_the_priming_traces_hold():
     tokenizer = checkpoint.load("base")[1]
 
     def right(arm):
-        problems = tasks.draw("countdown", "train", f"four_habits {arm}", 100)
-        said = [response.partition("<answer>")[2].removesuffix("</answer>")
-                for _, response in four_habits.pairs(arm, 100, tokenizer)]
-        return sum(reward.check(*pair)[0] for pair in zip(said, problems))
+        problems = {tasks.prompt(p, "short", tokenizer): p
+                    for p in tasks.draw("countdown", "train", f"four_habits {arm}", 300)}
+        return sum(reward.check(response.partition("<answer>")[2].removesuffix("</answer>"), problems[prompt])[0]
+                   for prompt, response in four_habits.pairs(arm, 100, tokenizer))
     assert right("wrong") == 0 and right("dots") == right("empty") == 100 and 0 < right("sub-goal") < right("all") < 100
     thoughts = {arm: [r.partition("</think>")[0] for _, r in four_habits.pairs(arm, 20, tokenizer)]
                 for arm in ("wrong", "back-track", "verify", "dots", "empty")}
