@@ -10,8 +10,9 @@ ordered search follows; where it is empty, nothing follows but the same answer. 
 hardly knows, so those arms first read traces that all reflect, half of them emptily, and then their own mixture; a
 part of the 2 % stays empty from that. The arm without reflection has never read the word.
 
-What pays is the search and not the word: with seed 0, in the first run, "pays, 2 %" reflected in 94 % of its responses at
-step 20 and in 1 % at step 40, when it searched without saying so. So growth is judged by the highest rate of five steps.
+What pays is the search and not the word, and pre-training had searches without it. From 10 % RL takes the word along; from
+2 % it did on 7 of the first 10 seeds, twice to drop it again, and searched without it on 3. So that arm is predicted to
+become accurate, and its rate is only shown.
 
 Falsified if the rate before RL is far from the data's share, if reflection grows from 0 %, does not grow where it pays,
 or grows as much where it is empty; or if empty reflection goes with right answers.
@@ -26,7 +27,7 @@ from behaviour import count
 from experiments import lab
 from experiments.length_growth import GUESS, SEARCH
 
-SEEDS = (10, 11, 12, 13, 14)
+SEEDS = (20, 21, 22, 23, 24)
 STEPS = 40
 LONGEST = 192
 ARMS = {"pays, 2 %": (0.02, True), "pays, 10 %": (0.10, True), "absent": (0.0, True), "empty, 10 %": (0.10, False)}
@@ -90,14 +91,17 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
 def judge(found: dict) -> list[tuple[str, bool | None]]:
     def of(arm, name):
         return lab.numbers(found, arm, name)
-    rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_highest"))] for arm in ARMS}
+    rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_after"))] for arm in ARMS}
     return [*((f"{arm}: the rate before RL is within {bound} of the data's",
                lab.near(of(arm, "rate_before"), ARMS[arm][0], bound))
               for arm, bound in (("pays, 10 %", 0.03), ("empty, 10 %", 0.03), ("pays, 2 %", 0.015))),
-            ("absent: no response reflects, before, in RL or after",
+            ("absent: no response reflects, before RL, in it or after",
              max(sum((of("absent", f"rate_{when}") for when in ("before", "highest", "after")), [])) == 0),
-            *((f"{arm}: the rate rises by more than 0.3", lab.above(rise[arm], 0.3)) for arm in list(ARMS)[:2]),
-            ("empty: it rises by less than half of that", lab.above(
+            ("pays, 10 %: the rate rises by more than 0.3", lab.above(rise["pays, 10 %"], 0.3)),
+            *((f"{arm}: accuracy rises by more than 0.3", lab.above(
+                [b - a for a, b in zip(of(arm, "accuracy_before"), of(arm, "accuracy_after"))], 0.3))
+              for arm in ("pays, 10 %", "pays, 2 %")),
+            ("empty: the rate rises by less than half of what it does with pays, 10 %", lab.above(
                 [a / 2 - b for a, b in zip(rise["pays, 10 %"], rise["empty, 10 %"])], 0)),
             ("empty, before RL: reflecting responses are as often right as others to the same problems, within 0.1",
              lab.within(of("empty, 10 %", "gain_before"), 0.1)),
