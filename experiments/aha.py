@@ -110,7 +110,8 @@ def judge(found: dict) -> list[tuple[str, bool | None]]:
 
 
 def table(found: dict) -> list[str]:
-    return lab.columns(found, ("rate_before", "rate_highest", "rate_after", "accuracy_before", "accuracy_after", "gain_before"))
+    return lab.columns(found, ("rate_before", "rate_highest", "rate_after", "accuracy_before", "accuracy_after",
+                               "gain_before"))
 
 
 def draw(found: dict, figure) -> None:
