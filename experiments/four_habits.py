@@ -20,7 +20,8 @@ pre-training had searches, while `back-track` and `sub-goal` stayed near dots; t
 .77. `all` sets no sub-goals: half of its traces searching by them brought it down, for that search was new to the base.
 From `wrong` this base takes the search, and does its sums as before: 4 in 10 of its responses are right before RL.
 
-Falsified if dots win half of what `all` wins over the unprimed base, or wrong answers in the priming cost half of it.
+Falsified if dots or empty thinking win half of what `all` wins over the unprimed base, or wrong answers in the priming cost
+half of it.
 """
 import random
 from pathlib import Path
@@ -32,7 +33,7 @@ import tasks
 import traces
 from experiments import lab
 
-SEEDS = (10, 11, 12, 13)
+SEEDS = (20, 21, 22, 23)
 STEPS = 70
 PRIMES = 1500
 LONGEST = 128
@@ -108,17 +109,17 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
 
 
 def judge(found: dict) -> list[tuple[str, bool | None]]:
+    won = {arm: lab.differences(found, arm, "unprimed", "final") for arm in ARMS}
     gain, wrong = (lab.differences(found, arm, "dots", "final") for arm in ("all", "wrong"))
-    won = [lab.differences(found, arm, "unprimed", "final") for arm in ("all", "dots")]
     return [("the base judges a result in less than 1 % of its responses", lab.below(
                 lab.numbers(found, "unprimed", "checks_start"), 0.01)),
             ("`all` ends more than 0.15 above dots", lab.above(gain, 0.15)),
             ("wrong answers keep more than half of that", lab.above([w - g / 2 for w, g in zip(wrong, gain)], 0.0)),
-            ("dots win less than half of what `all` wins over the unprimed base",
-             lab.above([a / 2 - d for a, d in zip(*won)], 0.0)),
-            ("all and wrong end within 0.15", lab.within(lab.differences(found, "all", "wrong", "final"), 0.15)),
-            ("dots and empty end within 0.15", lab.within(lab.differences(found, "dots", "empty", "final"), 0.15)),
-            ("dots end less than 0.1 above the unprimed base", lab.below(won[1], 0.1))]
+            ("`all` and wrong end within 0.15", lab.within(lab.differences(found, "all", "wrong", "final"), 0.15)),
+            *((f"{arm}: it ends less than 0.1 above the unprimed base", lab.below(won[arm], 0.1))
+              for arm in ("dots", "empty")),
+            *((f"{arm}: it wins less than half of what `all` wins over that base",
+               lab.above([a / 2 - w for a, w in zip(won["all"], won[arm])], 0.0)) for arm in ("dots", "empty"))]
 
 
 def table(found: dict) -> list[str]:
