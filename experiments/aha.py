@@ -11,8 +11,8 @@ hardly knows, so those arms first read traces that all reflect, half of them emp
 part of the 2 % stays empty from that. The arm without reflection has never read the word.
 
 What pays is the search and not the word, and pre-training had searches without it. From 10 % RL takes the word along; from
-2 % it did on 7 of the first 10 seeds, twice to drop it again (once by half), and searched without it on 3. So that arm is predicted to
-become accurate, and its rate is only shown.
+2 % it did on 7 of the first 10 seeds, twice to drop it again (once by half), and searched without it on 3. So that arm is
+predicted to become accurate, and its rate is only shown.
 
 Falsified if the rate before RL is far from the data's share, if reflection grows from 0 %, does not grow where it pays,
 or grows as much where it is empty; or if empty reflection goes with right answers.
