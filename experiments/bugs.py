@@ -30,11 +30,11 @@ from runs import Run
 SEEDS = (10, 11, 12, 13)
 STEPS = 40
 COUNTDOWN = dict(prompts_per_step=16, group_size=8, max_new_tokens=160, token_budget=1024)
-ARMS = {"none, marks": dict(loss="grpo"), "stop token left out": dict(loss="grpo"), "none": {},
-        "temperature forgotten": dict(temperature=0.7), "none, temperature 0.7": dict(temperature=0.7), "top-p": {},
-        "local normaliser": {}, "pure bf16": dict(lr=3e-5), "none, lr 3e-5": dict(lr=3e-5)}
+ARMS = {"no fault, marks": dict(loss="grpo"), "stop token left out": dict(loss="grpo"), "no fault": {},
+        "temperature forgotten": dict(temperature=0.7), "no fault, temperature 0.7": dict(temperature=0.7), "top-p": {},
+        "local normaliser": {}, "pure bf16": dict(lr=3e-5), "no fault, lr 3e-5": dict(lr=3e-5)}
 COLOURS = dict(zip(ARMS, ("black", "C4", "black", "C0", "C0", "C1", "C2", "C3", "C3")))
-CUT = ("none", "local normaliser")
+CUT = ("no fault", "local normaliser")
 
 
 def prepare(folder: Path) -> None:
@@ -83,7 +83,7 @@ def fault(arm: str):
 
 
 def measure(folder: Path, arm: str, seed: int) -> dict:
-    marks = arm in ("none, marks", "stop token left out")
+    marks = arm in ("no fault, marks", "stop token left out")
     world = dict(data=str(folder / "problems.jsonl"), **length_bias.WORLD) if marks else COUNTDOWN
     with fault(arm):
         lines = lab.run(folder / f"{arm}-{seed}", folder / "base" if marks else "base", steps=STEPS, seed=seed,
@@ -101,22 +101,22 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
 
 
 def judge(found: dict) -> list[tuple[str, bool | None]]:
-    of, control = partial(lab.numbers, found), {"temperature forgotten": "none, temperature 0.7"}
+    of, control = partial(lab.numbers, found), {"temperature forgotten": "no fault, temperature 0.7"}
     return [*((f"{arm}: sampler and trainer agree to 1e-4", lab.below(of(arm, "first gap"), 1e-4))
-              for arm in ("none", "none, temperature 0.7")),
+              for arm in ("no fault", "no fault, temperature 0.7")),
             *((f"{arm}: they differ by more than ten times that, from the first step", lab.above(of(arm, "first gap"), 1e-3))
               for arm in ("temperature forgotten", "top-p")),
-            ("none: the gradient's norm is the same in one micro-batch as in many, to 0.1 %",
-             lab.near(of("none", "norm, cut"), 1.0, 1e-3)),
+            ("no fault: the gradient's norm is the same in one micro-batch as in many, to 0.1 %",
+             lab.near(of("no fault", "norm, cut"), 1.0, 1e-3)),
             ("local normaliser: in many it is more than 5 % larger", lab.above(of("local normaliser", "norm, cut"), 1.05)),
             *((f"{arm}: accuracy of the last ten steps is within 0.1 of that without the fault",
-               lab.within(lab.differences(found, arm, control.get(arm, "none"), "accuracy"), 0.1))
+               lab.within(lab.differences(found, arm, control.get(arm, "no fault"), "accuracy"), 0.1))
               for arm in ("temperature forgotten", "top-p", "local normaliser")),
             ("stop token left out: in steps 11 to 30 right responses are more than 2 tokens longer than wrong ones",
              lab.below(of("stop token left out", "wrong - right"), -2.0)),
-            ("without the fault wrong ones are", lab.above(of("none, marks", "wrong - right"), 2.0)),
+            ("without the fault wrong ones are", lab.above(of("no fault, marks", "wrong - right"), 2.0)),
             ("pure bf16: less than half of what fp32 gains at the same learning rate",
-             lab.below([a - b / 2 for a, b in zip(of("pure bf16", "gain"), of("none, lr 3e-5", "gain"))], 0.0))]
+             lab.below([a - b / 2 for a, b in zip(of("pure bf16", "gain"), of("no fault, lr 3e-5", "gain"))], 0.0))]
 
 
 def table(found: dict) -> list[str]:
@@ -125,12 +125,12 @@ def table(found: dict) -> list[str]:
 
 def draw(found: dict, figure) -> None:
     figure.set_size_inches(10, 7)
-    panels, marks = figure.subplots(2, 2), ("none, marks", "stop token left out")
+    panels, marks = figure.subplots(2, 2), ("no fault, marks", "stop token left out")
 
     def plot(axes, key):
         for arm in (arm for arm in found if arm not in marks):
             lab.band(axes, [one["curves"][key] for one in found[arm]], arm, 5, color=COLOURS[arm],
-                     ls="--" if arm.startswith("none") else "-")
+                     ls="--" if arm.startswith("no fault") else "-")
     plot(panels[0, 0], "accuracy")
     panels[0, 0].set(xlabel="step", ylabel="accuracy (share right)")
     plot(panels[0, 1], "logprob_gap_mean")

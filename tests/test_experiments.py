@@ -89,7 +89,7 @@ def test_a_fault_lasts_as_long_as_its_run():
     for arm in bugs.ARMS:
         with bugs.fault(arm):
             changed = sum(a is not b for a, b in zip(places(), before))
-            assert changed == (0 if arm.startswith("none") else 2 if arm == "local normaliser" else 1), arm
+            assert changed == (0 if arm.startswith("no fault") else 2 if arm == "local normaliser" else 1), arm
     assert before == places()
 
 
