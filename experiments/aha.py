@@ -1,4 +1,4 @@
-"""Reflection is in the base before RL, at its data's rate; RL scales it only where it pays, and never from nothing.
+"""Reflection is in the base before RL, at its data's rate; RL takes it up only where it pays, and never from nothing.
 
 Dr. GRPO (arXiv 2503.20783, section 2.3): the bases that R1-Zero runs start from reflect already, and responses that
 reflect are not more often right for it. R1-Zero (2501.12948, table 3) shows such a moment as the work of RL. Mechanism:
@@ -10,9 +10,9 @@ ordered search follows; where it is empty, nothing follows but the same answer. 
 hardly knows, so those arms first read traces that all reflect, half of them emptily, and then their own mixture; a
 part of the 2 % stays empty from that. The arm without reflection has never read the word.
 
-What pays is the search and not the word, and pre-training had searches without it. From 10 % RL takes the word along; from
-2 % it did on 7 of the first 10 seeds, twice to drop it again (once by half), and searched without it on 3. So that arm is
-predicted to become accurate, and its rate is only shown.
+What pays is the search and not the word, which is its entrance. From 10 % RL takes the word up on every seed; once it can
+search without, it drops the word again on some, and accuracy stays. From 2 % it found the search without the word on 5 of
+15 seeds. So the rate is predicted at its highest and with 10 %, accuracy with both; the rate at the end is only shown.
 
 Falsified if the rate before RL is far from the data's share, if reflection grows from 0 %, does not grow where it pays,
 or grows as much where it is empty; or if empty reflection goes with right answers.
@@ -27,7 +27,7 @@ from behaviour import count
 from experiments import lab
 from experiments.length_growth import GUESS, SEARCH
 
-SEEDS = (20, 21, 22, 23, 24)
+SEEDS = (30, 31, 32, 33, 34)
 STEPS = 40
 LONGEST = 192
 ARMS = {"pays, 2 %": (0.02, True), "pays, 10 %": (0.10, True), "absent": (0.0, True), "empty, 10 %": (0.10, False)}
@@ -91,17 +91,18 @@ def measure(folder: Path, arm: str, seed: int) -> dict:
 def judge(found: dict) -> list[tuple[str, bool | None]]:
     def of(arm, name):
         return lab.numbers(found, arm, name)
-    rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_after"))] for arm in ARMS}
+    rise = {arm: [b - a for a, b in zip(of(arm, "rate_before"), of(arm, "rate_highest"))] for arm in ARMS}
     return [*((f"{arm}: the rate before RL is within {bound} of the data's",
                lab.near(of(arm, "rate_before"), ARMS[arm][0], bound))
               for arm, bound in (("pays, 10 %", 0.03), ("empty, 10 %", 0.03), ("pays, 2 %", 0.015))),
             ("absent: no response reflects, before RL, in it or after",
              max(sum((of("absent", f"rate_{when}") for when in ("before", "highest", "after")), [])) == 0),
-            ("pays, 10 %: the rate rises by more than 0.3", lab.above(rise["pays, 10 %"], 0.3)),
+            ("pays, 10 %: in RL the rate comes, over five steps, to more than 0.3 above that before",
+             lab.above(rise["pays, 10 %"], 0.3)),
             *((f"{arm}: accuracy rises by more than 0.3", lab.above(
                 [b - a for a, b in zip(of(arm, "accuracy_before"), of(arm, "accuracy_after"))], 0.3))
               for arm in ("pays, 10 %", "pays, 2 %")),
-            ("empty: the rate rises by less than half of what it does with pays, 10 %", lab.above(
+            ("empty: it rises by less than half of what it does with pays, 10 %", lab.above(
                 [a / 2 - b for a, b in zip(rise["pays, 10 %"], rise["empty, 10 %"])], 0)),
             ("empty, before RL: reflecting responses are as often right as others to the same problems, within 0.1",
              lab.within(of("empty, 10 %", "gain_before"), 0.1)),
@@ -122,4 +123,4 @@ def draw(found: dict, figure) -> None:
     left.set(xlabel="step", ylabel="share that reflects (of two groups a step)", ylim=(0, 1))
     right.set(xlabel="step", ylabel="accuracy (share right)", ylim=(0, 1))
     lab.legend(figure, left)
-    figure.suptitle("RL scales the reflection that the base has, where it pays; it makes none")
+    figure.suptitle("RL takes up the reflection that the base has, where it pays; it makes none")
