@@ -116,11 +116,19 @@ def table(found: dict) -> list[str]:
 
 
 def draw(found: dict, figure) -> None:
-    left, right = figure.subplots(1, 2)
+    figure.set_size_inches(13, 4.8)
+    before, rate, right = figure.subplots(1, 3)
     for i, arm in enumerate(found):
-        for axes, name in (left, "reflects"), (right, "accuracy"):
-            lab.band(axes, [one["curves"][name] for one in found[arm]], arm, color=f"C{i}")
-    left.set(xlabel="step", ylabel="share that reflects (of two groups a step)", ylim=(0, 1))
-    right.set(xlabel="step", ylabel="accuracy (share right)", ylim=(0, 1))
-    lab.legend(figure, left)
+        if arm != "absent":
+            lab.bar(before, i, [v for v in lab.numbers(found, arm, "gain_before") if v is not None], color=f"C{i}")
+        for j, one in enumerate(found[arm]):  # a line a seed: some keep the word, some drop it, and a mean is neither
+            lab.band(rate, [one["curves"]["reflects"]], None if j else arm, 5, color=f"C{i}", lw=1)
+        lab.band(right, [one["curves"]["accuracy"] for one in found[arm]], arm, color=f"C{i}")
+    before.axhline(0, color="black", lw=0.5)
+    before.set(ylabel="before RL: accuracy of responses that\nreflect, minus that of others to the same problem",
+               ylim=(-0.2, 1))
+    before.set_xticks(range(len(found)), found, rotation=20)
+    rate.set(xlabel="step of RL", ylabel="share that reflects (two groups a step; a line a seed)", ylim=(0, 1))
+    right.set(xlabel="step of RL", ylabel="accuracy (share right)", ylim=(0, 1))
+    lab.legend(figure, right)
     figure.suptitle("RL takes up the reflection that the base has, where it pays; it makes none")

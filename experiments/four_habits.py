@@ -16,8 +16,8 @@ searches, so priming wakes a habit here and need not teach it from nothing). The
     unprimed     the base as it is
 
 No prediction is made for one habit alone: on the seeds of development RL from `verify` went back by itself, because
-pre-training had searches, while `back-track` and `sub-goal` stayed near dots; the paper's arm of going back alone reached
-.77. `all` sets no sub-goals: half of its traces searching by them brought it down, for that search was new to the base.
+pre-training had searches, `back-track` won less than half of what `all` did (the paper's arm ends at .77) and `sub-goal`
+nothing. `all` sets no sub-goals: half of its traces searching by them brought it down, for that search was new to the base.
 From `wrong` this base takes the search, and does its sums as before: 4 in 10 of its responses are right before RL.
 
 Falsified if dots or empty thinking win half of what `all` wins over the unprimed base, or wrong answers in the priming cost
