@@ -10,9 +10,10 @@ ordered search follows; where it is empty, nothing follows but the same answer. 
 hardly knows, so those arms first read traces that all reflect, half of them emptily, and then their own mixture; a
 part of the 2 % stays empty from that. The arm without reflection has never read the word.
 
-What pays is the search and not the word, which is its entrance. From 10 % RL takes the word up on every seed; once it can
-search without, it drops the word again on some, and accuracy stays. From 2 % it found the search without the word on 5 of
-15 seeds. So the rate is predicted at its highest and with 10 %, accuracy with both; the rate at the end is only shown.
+What pays is the search and not the word, which is its entrance. On the 15 seeds of development RL took the word up from
+10 % on each, and dropped it again on 2, when it could search without; accuracy stayed. From 2 % it came to the search
+without the word on 5. So the rate is predicted at its highest and with 10 %, accuracy with both; the rate at the end is
+only shown.
 
 Falsified if the rate before RL is far from the data's share, if reflection grows from 0 %, does not grow where it pays,
 or grows as much where it is empty; or if empty reflection goes with right answers.
