@@ -4,10 +4,11 @@
     python -m experiments length_bias         # one, in minutes: writes results/length_bias.json and .png
     python -m experiments --all
     python -m experiments length_bias --show  # its last table and verdict; runs nothing
-    python -m experiments length_bias --seeds 100-104  # other seeds leave results/ alone: into runs/lab/results
+    python -m experiments length_bias --seeds 100-104  # other seeds leave results/ alone: into runs/lab/results/100-104
 """
 import importlib.util
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,8 @@ class LabConfig:
     device: str = setting("cpu", "auto, cpu or cuda; a GPU computes in bf16, the committed results in fp32")
     show: bool = setting(False, "print the last result and draw it again; run nothing")
     scratch: str = setting("runs/lab", "folder for bases and runs")
-    results: str = setting("", "folder for NAME.json and NAME.png; by default results, or with other seeds or a GPU "
-                               "results in --scratch")
+    results: str = setting("", "folder for NAME.json and NAME.png; by default results, or with other seeds or a GPU a "
+                               "folder of their own in --scratch")
 
     def __post_init__(self):
         for name in self.names:
@@ -45,8 +46,10 @@ def seeds_of(text: str) -> list[int]:
     """0-4 or 0,1,2: different whole numbers."""
     first, dash, last = text.partition("-")
     parts = [first, last] if dash else text.split(",")
-    if not all(part.isdecimal() for part in parts):
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
         raise Refusal(f"--seeds {text}: write 0-4 or 0,1,2")
+    if dash and int(last) - int(first) >= 1000:
+        raise Refusal(f"--seeds {text}: more than 1000")
     seeds = list(range(int(first), int(last) + 1)) if dash else [int(part) for part in parts]
     if not seeds or len(set(seeds)) < len(seeds):
         raise Refusal(f"--seeds {text}: none, or one twice")
@@ -60,7 +63,7 @@ def listing(results: Path) -> str:
         path = results / f"{name}.json"
         if path.is_file():
             r = json.loads(path.read_text())
-            lines.append(f"{name:<17}{r['verdict']:<15}{len(r['seeds']):>5}{r['seconds'] / 60:>9.1f}  {r['claim']}")
+            lines.append(f"{name:<17}{r['verdict']:<15}{len(r['seeds']):>5}{r['seconds'] / 60:>9.1f}  {lab.claim(name)}")
         else:
             lines.append(f"{name:<17}not run yet")
     return "\n".join(lines)
@@ -69,17 +72,21 @@ def listing(results: Path) -> str:
 def main():
     c, _ = parse(LabConfig, "findings of the R1-Zero papers, each reproduced by one command")
     names = lab.NAMES if c.all else c.names
-    other = c.seeds or c.device != "cpu"
-    results = Path(c.results) if c.results else Path(c.scratch) / "results" if other else Path("results")
+    other = "-".join(part for part in (c.device.replace("cpu", ""), c.seeds) if part)
+    results = Path(c.results) if c.results else Path(c.scratch) / "results" / other if other else Path("results")
     for name in names:
         if c.show:
             if not (results / f"{name}.json").is_file():
-                raise Refusal(f"no {results}/{name}.json: python -m experiments {name}")
+                raise Refusal(f"no {results}/{name}.json: run it first, the same without --show")
             result = json.loads((results / f"{name}.json").read_text())
             lab.picture(name, result, results)
         else:
             seeds = seeds_of(c.seeds) if c.seeds else list(lab.seeds(name))
-            result = lab.conduct(name, seeds, c.jobs, Path(c.scratch), results, c.device)
+            try:
+                result = lab.conduct(name, seeds, c.jobs, Path(c.scratch), results, c.device)
+            except KeyboardInterrupt:
+                print(f"{name}: interrupted, no result is written", file=sys.stderr)
+                raise
         print(lab.report(result), flush=True)
     if not names:
         print(listing(results))

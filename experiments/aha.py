@@ -4,16 +4,17 @@ Dr. GRPO (arXiv 2503.20783, section 2.3): the bases that R1-Zero runs start from
 reflect are not more often right for it. R1-Zero (2501.12948, table 3) shows such a moment as the work of RL. Mechanism:
 RL can only reweight what is sampled, and it reweights by reward, not by wording.
 
-Planted, by fine-tuning the embedded base: a response to a Countdown problem is a guess (16 % right). A share goes on
+Planted, by fine-tuning the embedded base: a response to a Countdown problem is a guess (13 % right). A share goes on
 with "rethink" and writes its last equation again. Where it pays, that line ends in a verdict, and after a "no" an
 ordered search follows; where it is empty, nothing follows but the same answer. The word is spelt in bytes the base
 hardly knows, so those arms first read traces that all reflect, half of them emptily, and then their own mixture; a
-part of the 2 % stays empty from that. The arm without reflection has never read the word.
+part of the 2 % stays empty from that. The arm without reflection has never read the word, nor these searches, from which
+`empty` has some accuracy to gain.
 
-What pays is the search and not the word, which is its entrance. On the 15 seeds of development RL took the word up from
-10 % on each, and dropped it again on 2, when it could search without; accuracy stayed. From 2 % it came to the search
-without the word on 5. So the rate is predicted at its highest and with 10 %, accuracy with both; the rate at the end is
-only shown.
+What pays is the search and not the word, which is its entrance. On the 15 seeds of its first three runs RL took the word
+up from 10 % on each, and dropped it again on 2, when it could search without; accuracy stayed. From 2 % it came to the
+search without the word on 5. So the rate is predicted at its highest and with 10 %, accuracy with both; the rate at the end
+is only shown.
 
 Falsified if the rate before RL is far from the data's share, if reflection grows from 0 %, does not grow where it pays,
 or grows as much where it is empty; or if empty reflection goes with right answers.
@@ -120,8 +121,9 @@ def draw(found: dict, figure) -> None:
     figure.set_size_inches(13, 4.8)
     before, rate, right = figure.subplots(1, 3)
     for i, arm in enumerate(found):
-        if arm != "absent":
-            lab.bar(before, i, [v for v in lab.numbers(found, arm, "gain_before") if v is not None], color=f"C{i}")
+        gains = [v for v in lab.numbers(found, arm, "gain_before") if v is not None]
+        if gains:
+            lab.bar(before, i, gains, color=f"C{i}")
         for j, one in enumerate(found[arm]):  # a line a seed: some keep the word, some drop it, and a mean is neither
             lab.band(rate, [one["curves"]["reflects"]], None if j else arm, 5, color=f"C{i}", lw=1)
         lab.band(right, [one["curves"]["accuracy"] for one in found[arm]], arm, color=f"C{i}")

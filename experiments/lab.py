@@ -19,10 +19,11 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -195,14 +196,29 @@ def seeds(name: str) -> tuple[int, ...]:
     return importlib.import_module(f"experiments.{name}").SEEDS
 
 
+def claim(name: str) -> str:
+    return importlib.import_module(f"experiments.{name}").__doc__.split("\n")[0]
+
+
 def worker(where: str) -> None:
     """What a process does when it starts."""
     global device
     device = where
 
 
+@contextlib.contextmanager
+def undisturbed():
+    """Processes that start in here leave Ctrl-C to the one that started them."""
+    earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+
+
 def prepared(name: str, folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)  # it runs alone
+    print(f"{name}: making its bases", file=sys.stderr, flush=True)
     importlib.import_module(f"experiments.{name}").prepare(folder)
 
 
@@ -226,19 +242,24 @@ def conduct(name: str, seeds: list[int], jobs: int, scratch: Path, results: Path
     else:
         os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which read it when they start
         with ProcessPoolExecutor(jobs, get_context("spawn"), worker, (where,)) as pool:
-            pool.submit(prepared, name, folder, min(jobs, os.cpu_count())).result()
-            started = {(arm, seed): pool.submit(one, name, folder, arm, seed) for seed in seeds for arm in module.ARMS}
             try:
+                with undisturbed():
+                    bases = pool.submit(prepared, name, folder, min(jobs, os.cpu_count()))
+                bases.result()
+                with undisturbed():
+                    started = {(arm, seed): pool.submit(one, name, folder, arm, seed) for seed in seeds
+                               for arm in module.ARMS}
                 runs = {key: job.result() for key, job in started.items()}
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # or all that waits would still be run
+            except BaseException:  # Ctrl-C too: nothing that waits is begun, nothing that runs goes on
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in active_children():
+                    process.terminate()
                 raise
     found = {arm: [runs[arm, seed] for seed in seeds] for arm in module.ARMS}
     predictions = module.judge(found)
-    result = {"name": name, "claim": module.__doc__.split("\n")[0], "verdict": verdict(predictions),
-              "predictions": predictions, "table": module.table(found), "seeds": seeds,
-              "seconds": round(time.time() - began), "device": where, "jobs": jobs, "versions": {**versions(), "threads": 1},
-              "arms": found}
+    result = {"name": name, "verdict": verdict(predictions), "predictions": predictions, "table": module.table(found),
+              "seeds": seeds, "seconds": round(time.time() - began), "device": where, "jobs": jobs,
+              "versions": {**versions(), "threads": 1}, "arms": found}
     results.mkdir(parents=True, exist_ok=True)
     write_file(results / f"{name}.json", json.dumps(result) + "\n")
     picture(name, result, results)
@@ -259,8 +280,9 @@ def picture(name: str, result: dict, results: Path) -> None:
 def report(result: dict) -> str:
     marks = {True: "yes", False: "no", None: "undecided"}
     predictions = [f"  {marks[answer]:<10}{text}" for text, answer in result["predictions"]]
-    return "\n".join([f"{result['name']}: {result['claim']}", *(f"  {line}" for line in result["table"]), *predictions,
-                      f"{result['name']}: {result['verdict']} ({len(result['seeds'])} seeds, {result['seconds']} s)"])
+    name, seeds = result["name"], ", ".join(map(str, result["seeds"]))
+    return "\n".join([f"{name}: {claim(name)}", *(f"  {line}" for line in result["table"]), *predictions,
+                      f"{name}: {result['verdict']} (seeds {seeds}; {result['seconds']} s)"])
 
 
 def legend(figure, axes, columns: int = 4) -> None:

@@ -1,4 +1,4 @@
-"""Length and accuracy grow together, under Dr. GRPO too: RL selects long responses that pay. Without them nothing grows.
+"""Length and accuracy grow together, under Dr. GRPO too: RL selects long responses that pay. Without them length stays.
 
 R1-Zero (arXiv 2501.12948, figure 3) reads growing length as more thinking; Dr. GRPO (2503.20783) showed that 1/|o|
 makes a part of it; SimpleRL-Zero (the report before SimpleRL-Zoo, 2503.18892) saw length fall first, while a habit of
@@ -7,8 +7,8 @@ Mechanism: in a group the searches earn the reward and the guesses do not, so th
 probability. Nothing pays for length, and Dr. GRPO has no length term.
 
 Planted, by fine-tuning the embedded base on traces of its own writers: most responses to a Countdown problem guess (one
-try without a check, 23 tokens, 16 % right); a share searches in order and checks each result (50 tokens on average,
-right); in one arm 40 % are junk, code that nobody runs and that holds no answer (about 90 tokens). One arm is trained
+try without a check, 23 tokens, 13 % right); a share searches in order and checks each result (56 tokens on average,
+right); in one arm 40 % are junk, code that nobody runs and that holds no answer (about 120 tokens). One arm is trained
 with GRPO, for the "too". What the base samples is longer than these traces.
 
 Falsified if length grows without searches in the base, or does not grow with 10 % of them; if RL does not select them; or

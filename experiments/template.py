@@ -1,4 +1,4 @@
-"""A mismatched template destroys accuracy and RL rebuilds it, so RL improves more where the template was worse.
+"""A mismatched template costs accuracy and RL wins it back, so RL improves more where the template was worse.
 
 Dr. GRPO (arXiv 2503.20783, sections 2 and 3.3): Qwen2.5-Math answers best without a template; the R1 template takes
 much of its accuracy, RL brings it back, and the improvement looks like learning to reason. Mechanism: the ability is in
