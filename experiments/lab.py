@@ -26,8 +26,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import mean, stdev
+from threading import RLock
 
 import torch
+from tqdm import tqdm
 
 import checkpoint
 import sft
@@ -204,6 +206,7 @@ def worker(where: str) -> None:
     """What a process does when it starts."""
     global device
     device = where
+    tqdm.set_lock(RLock())  # of this process alone; its own is a semaphore, which stays behind if the process is ended
 
 
 @contextlib.contextmanager
