@@ -16,7 +16,7 @@ searches, so priming wakes a habit here and need not teach it from nothing). The
     unprimed     the base as it is
 
 Most of the difference is there before RL, for priming wakes searches that pre-training had: `all` begins at .47, `wrong`
-at .44, the unprimed base at .11. RL then adds .30, .29 and .19 (empty .16, dots .07). The predictions are about the end.
+at .44, the unprimed base at .13. RL then adds .31, .30 and .13 (empty .14, dots .11). The predictions are about the end.
 
 No prediction is made for one habit alone: on the seeds of development RL from `verify` went back by itself, though not on
 every seed; `back-track` won less than half of what `all` did (the paper's arm ends at .77) and `sub-goal` ended below the
