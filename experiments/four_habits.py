@@ -131,6 +131,6 @@ def draw(found: dict, figure) -> None:
     axes = figure.subplots()
     for i, arm in enumerate(found):
         lab.band(axes, [one["curves"]["accuracy"] for one in found[arm]], arm, color=f"C{i}")
-    axes.set(title="RL learns if primed with habits of search, right or wrong; dots do not help",
+    axes.set(title="Primed with habits of search RL ends far higher, right or wrong; dots do not help",
              xlabel="step of RL", ylabel="accuracy on Countdown", ylim=(0, 1))
     lab.legend(figure, axes)
