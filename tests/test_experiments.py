@@ -186,8 +186,8 @@ def test_half_a_run_is_no_result(monkeypatch, tmp_path):
 
 def test_ctrl_c_stops_what_runs_and_what_waits(tmp_path):
     pytest.importorskip("matplotlib")
-    command = [sys.executable, "-m", "experiments", "difficulty_bias", "--scratch", str(tmp_path)]
-    with subprocess.Popen([*command, "--results", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as program:
+    command = f"{sys.executable} -m experiments difficulty_bias --scratch {tmp_path} --results {tmp_path}".split()
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as program:
         assert program.stderr.readline() == "difficulty_bias: making its bases\n"
         os.killpg(program.pid, signal.SIGINT)  # a terminal sends it to all of them
         assert program.wait(60) == 130
