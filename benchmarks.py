@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tasks
 from config import Refusal
-from files import write_file
+from storage.folders import write_file
 
 SIMPLERL = "https://raw.githubusercontent.com/hkust-nlp/simpleRL-reason/cf1c7858bfc145a27aa733e75d930d34f0d318a6" \
            "/examples/simplelr_math_eval/data"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import behaviour
 import benchmarks
-import checkpoint
+import model as lm
 import extract
 import jsonl
 import responses
@@ -26,7 +26,7 @@ import sample
 import tables
 import tasks
 from config import Refusal, check_values, parse, run, setting
-from files import write_file
+from storage.folders import write_file
 from optim import pick_device
 from responses import Graded, Response
 
@@ -261,7 +261,7 @@ def sampled(c: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str, list[
         name = Path(c.data).stem if c.data else c.task
         problems = {name: held_out(c.task, c.n, c.data, c.question_field, c.answer_field, c.levels,
                                    c.split)}
-    model, tokenizer = checkpoint.load(c.model, *pick_device(c.device))
+    model, tokenizer = lm.load(c.model, *pick_device(c.device))
     c = fitted(c, given, model.config.max_position_embeddings,
                encoded([p for group in problems.values() for p in group], c.template, tokenizer))
     sampling = sample.Sampling(c.max_new_tokens, c.temperature, c.top_k, c.top_p, c.min_p,

@@ -1,30 +1,44 @@
-"""The decoder-only transformer of Qwen2, Qwen3 and Llama 3, and its KV cache. `checkpoint.py` reads and writes its weights.
+"""The decoder-only transformer of Qwen2, Qwen3 and Llama 3, written once, and its KV cache.
 
-Four things differ between the three: where attention has biases, whether queries and keys are normalised, how wide a
-head is, and whether the rotary frequencies are stretched for a longer context.
+    model, tokenizer = load("base")              # a Hugging Face folder or hub id
+    logits = model(ids)                          # [B, T] to [B, T, V]
+    save("mine", model, tokenizer)
 
-Shapes: B rows, T tokens of this call, S positions in the cache, C hidden size, H query heads, K key/value heads,
-D head size, F feed-forward size, V vocabulary. Modules carry the names of the checkpoint's tensors, so that loading is
-a comparison of two lists of names.
+There is one forward pass. Training, prefill and decoding run the same layers on a list of N tokens;
+what differs is the attention that the layers are handed (engine/attention.py). So whoever changes
+an activation here changes the sampler too.
 
-Left out on purpose: dropout, sliding windows, mixtures of experts, quantisation, tensor parallelism.
+Four things differ between the three families: where attention has biases, whether queries and keys
+are normalised, how wide a head is, and whether the rotary frequencies are stretched for a longer
+context.
+
+Shapes: B rows, T tokens a row, N tokens of all rows together, S positions in the cache, C hidden
+size, H query heads, K key/value heads, D head size, F feed-forward size, V vocabulary.
+
+Left out on purpose: dropout, sliding windows, mixtures of experts, quantisation, tensor
+parallelism.
 """
+
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute_in_backward
 
-import packed
+from config import Refusal, check_values
+from engine.attention import Cached, Causal, Packed, has_packed_kernel
+from storage import folders, model_folder
 
-LOGITS_BYTES = 256 * 10 ** 6  # the largest fp32 tensor [positions, V] that the trainer makes: 421 positions of Qwen's vocabulary
+# The largest fp32 tensor [positions, V] that the trainer makes: 421 positions of Qwen's vocabulary.
+LOGITS_BYTES = 256 * 10**6
 
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Llama 3.1's rotary frequencies ("llama3"), stretched from a shorter context that the model was first trained at."""
+    """Llama 3.1's rotary frequencies ("llama3"), stretched from a shorter first context."""
+
     factor: float  # slow frequencies are divided by it
     low_freq_factor: float  # slow: fewer turns than this within the first context
     high_freq_factor: float  # fast, left as they are: more turns than this
@@ -34,6 +48,7 @@ class RopeScaling:
 @dataclass(frozen=True)
 class ModelConfig:
     """The fields of a `config.json` that change what is computed."""
+
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -46,7 +61,7 @@ class ModelConfig:
     tie_word_embeddings: bool = False
     model_type: str = "qwen2"  # qwen2, qwen3 or llama
     head_dim: int | None = None  # None: the heads share hidden_size
-    attention_bias: bool = False  # qwen3 and llama: on q, k, v and o; Qwen2 always has one on q, k and v alone
+    attention_bias: bool = False  # qwen3 and llama: on q, k, v and o; Qwen2 always has q, k, v's
     mlp_bias: bool = False  # llama
     rope_scaling: RopeScaling | None = None
 
@@ -55,21 +70,40 @@ class ModelConfig:
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
 
-class KVCache:
-    """Keys and values of `slots` rows, room for `capacity` positions each; every row has a length of its own.
+# ---------------------------------------------------------------- the cache
 
-    kv [L, 2, slots, K, capacity, D] holds both, so that one write serves a layer; k and v are views of it, per layer
-    [slots, K, capacity, D]. lengths: [slots] int64, positions that hold something.
+
+class KVCache:
+    """Keys and values of `slots` rows, with room for `capacity` positions each.
+
+    Every row has a length of its own. kv is [L, 2, slots, K, capacity, D], keys before values;
+    lengths is [slots], int64, the positions that hold something.
     """
 
     def __init__(self, config: ModelConfig, slots: int, capacity: int, device, dtype):
-        self.kv = torch.zeros((config.num_hidden_layers, 2, slots, config.num_key_value_heads, capacity, config.head_size),
-                              device=device, dtype=dtype)
-        self.k, self.v = self.kv.unbind(1)
+        layers, D = config.num_hidden_layers, config.head_size
+        self.kv_heads = config.num_key_value_heads
+        self.capacity = capacity
+        shape = (layers, 2, slots, self.kv_heads, capacity, D)
+        self.kv = torch.zeros(shape, device=device, dtype=dtype)
         self.lengths = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.positions = torch.arange(capacity, device=device)
+        # The same memory as one list of [slots * K * capacity, D] for each layer: a decode step
+        # writes with one index. Where in it the positions of each (slot, head) begin: (slots, K).
+        self.flat_keys = self.kv[:, 0].flatten(1, 3).unbind()
+        self.flat_values = self.kv[:, 1].flatten(1, 3).unbind()
+        pairs = torch.arange(slots * self.kv_heads, device=device)
+        self.begin = pairs.view(slots, self.kv_heads) * capacity
+
+    def layer(self, layer: int):
+        """(keys, values) of one layer, [slots, K, capacity, D] each."""
+        return self.kv[layer].unbind()
 
     def fill(self, slots, source: "KVCache", row: int, length: int) -> None:
-        """Copy `length` positions of one row of another cache into `slots`: a prefilled prompt, given to its group."""
+        """Copy `length` positions of one row of another cache into `slots`.
+
+        That is how a prefilled prompt is given to its group.
+        """
         self.kv[:, :, slots, :, :length] = source.kv[:, :, row, :, :length].unsqueeze(2)
         self.lengths[slots] = length
 
@@ -80,32 +114,39 @@ class KVCache:
         self.lengths[target] = self.lengths[source]
 
 
+# ---------------------------------------------------------------- the layers
+
+
 class RMSNorm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
 
     def forward(self, x):
-        wide = x.float()  # fp32: bf16 squares lose too much. Once: backward keeps it
-        return self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+        return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)  # squares and sum in fp32
 
 
 def rope_frequency(c: ModelConfig) -> torch.Tensor:
     """Radians per position of each pair of a head's dimensions: [D/2], fp32, on the CPU."""
-    # In the order of transformers' operations: another one is off by an ulp, which a late position multiplies.
-    frequency = 1.0 / c.rope_theta ** (torch.arange(0, c.head_size, 2, device="cpu").float() / c.head_size)
-    if scaling := c.rope_scaling:  # Llama 3.1 (arXiv 2407.21783): a ramp between dividing by the factor and leaving alone
-        turns = scaling.original_max_position_embeddings / (2 * math.pi / frequency)
-        low, high = scaling.low_freq_factor, scaling.high_freq_factor
-        keep = ((turns - low) / (high - low)).clamp(0, 1)
-        frequency = (1 - keep) * frequency / scaling.factor + keep * frequency
-    return frequency
+    # In the order of transformers' operations: another one is off by an ulp, which a late position
+    # multiplies.
+    pair = torch.arange(0, c.head_size, 2, device="cpu").float() / c.head_size
+    frequency = 1.0 / c.rope_theta**pair
+    scaling = c.rope_scaling
+    if scaling is None:
+        return frequency
+    # Llama 3.1 (arXiv 2407.21783): a ramp between dividing by the factor and leaving alone.
+    turns = scaling.original_max_position_embeddings / (2 * math.pi / frequency)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    keep = ((turns - low) / (high - low)).clamp(0, 1)
+    return (1 - keep) * frequency / scaling.factor + keep * frequency
 
 
 def rope_angles(frequency, position, dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin [..., D] of positions [...]; sin carries the sign of rotate-half, so rotation is x*cos + swap(x)*sin.
+    """cos and sin [..., D] of positions [...], computed in fp32.
 
-    Computed in fp32 for the positions at hand: a table of Llama's 131,072 would take 134 MB.
+    sin carries the sign of rotate-half, so that a rotation is x * cos + swap(x) * sin.
     """
     angle = position[..., None] * frequency
     cos, sin = angle.cos(), angle.sin()
@@ -113,81 +154,68 @@ def rope_angles(frequency, position, dtype) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def rotate(x, cos, sin):
-    """Rotary embedding (RoFormer, arXiv 2104.09864) in the half-split layout of Hugging Face; x [B, *, T, D]."""
-    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-    return x * cos + swapped * sin
+    """Rotary embedding of heads x [N, heads, D]; cos and sin [N, 1, D].
+
+    RoFormer (arXiv 2104.09864) in the half-split layout of Hugging Face.
+    """
+    swapped = x.roll(x.shape[-1] // 2, -1)  # the two halves change places
+    return torch.addcmul(x * cos, swapped, sin)
 
 
 class Attention(nn.Module):
-    def __init__(self, c: ModelConfig):
+    """Queries, keys and values of each token; what they do with each other is handed in."""
+
+    def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
-        self.heads, self.kv_heads, self.size = c.num_attention_heads, c.num_key_value_heads, c.head_size
-        qwen2, bias = c.model_type == "qwen2", c.attention_bias
-        self.q_proj = nn.Linear(c.hidden_size, self.heads * self.size, bias=qwen2 or bias)
-        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size, bias=qwen2 or bias)
-        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.size, bias=qwen2 or bias)
-        self.o_proj = nn.Linear(self.heads * self.size, c.hidden_size, bias=bias and not qwen2)
+        self.layer = layer
+        self.heads = c.num_attention_heads
+        self.kv_heads = c.num_key_value_heads
+        self.size = c.head_size
+        qwen2 = c.model_type == "qwen2"
+        wide = (self.heads + 2 * self.kv_heads) * self.size
+        self.qkv_proj = nn.Linear(c.hidden_size, wide, bias=qwen2 or c.attention_bias)
+        gathered = self.heads * self.size
+        self.o_proj = nn.Linear(gathered, c.hidden_size, bias=c.attention_bias and not qwen2)
         self.normalised = c.model_type == "qwen3"
         if self.normalised:  # one norm for all query heads, one for all key heads
-            self.q_norm, self.k_norm = (RMSNorm(self.size, c.rms_norm_eps) for _ in range(2))
+            self.q_norm = RMSNorm(self.size, c.rms_norm_eps)
+            self.k_norm = RMSNorm(self.size, c.rms_norm_eps)
 
-    def forward(self, x, rope, store=None, mask=None, rows=None):
-        """x [B, T, C] to the same. `store(k, v)` puts new keys and values into a cache and returns all of it.
-
-        `rows`: the sequences that stand one after another in x, if it is packed; then B is 1.
-        """
-        B, T, _ = x.shape
-        q = self.q_proj(x).view(B, T, self.heads, self.size).transpose(1, 2)  # (B, H, T, D)
-        k = self.k_proj(x).view(B, T, self.kv_heads, self.size).transpose(1, 2)  # (B, K, T, D)
-        v = self.v_proj(x).view(B, T, self.kv_heads, self.size).transpose(1, 2)
+    def forward(self, x, cos, sin, attention):
+        """x [N, C] to the same."""
+        H, K = self.heads, self.kv_heads
+        qkv = self.qkv_proj(x).view(-1, H + 2 * K, self.size)  # (N, H + 2K, D)
+        qk, v = qkv[:, : H + K], qkv[:, H + K :]
         if self.normalised:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q, *rope), rotate(k, *rope)
-        if store is not None:
-            k, v = store(k, v)  # (B, K, S, D)
-        if rows is not None:
-            out = packed.attend(q, k, v, rows)
-        elif mask is None:  # nothing came before: plain causal attention
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads)
-        else:
-            out = attend_cached(q, k, v, mask)
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
-
-
-def attend_cached(q, k, v, mask):
-    """Attention of a few new tokens to a cache: q [B, H, T, D], k and v [B, K, S, D], additive mask [B, 1, T, S].
-
-    The heads that share a key/value head stand in one matrix with the new tokens, so K and V are read once and never
-    expanded. Written out because it measured twice as fast as scaled_dot_product_attention for one token on a CPU.
-    """
-    B, H, T, D = q.shape
-    K = k.shape[1]
-    if T > 1:  # the rows of the matrix are (head in group, token): repeat the tokens' mask for each head
-        mask = mask.repeat(1, 1, H // K, 1)
-    scores = torch.matmul(q.reshape(B, K, -1, D), k.transpose(-1, -2)) * D ** -0.5 + mask  # (B, K, H/K*T, S)
-    return torch.matmul(scores.softmax(-1, dtype=torch.float32).to(v.dtype), v).view(B, H, T, D)
+            qk = torch.cat((self.q_norm(qk[:, :H]), self.k_norm(qk[:, H:])), dim=1)
+        qk = rotate(qk, cos, sin)
+        gathered = attention.attend(self.layer, qk[:, :H], qk[:, H:], v)  # (N, H, D)
+        return self.o_proj(gathered.flatten(1))
 
 
 class MLP(nn.Module):
+    """SwiGLU (arXiv 2002.05202)."""
+
     def __init__(self, c: ModelConfig):
         super().__init__()
-        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
-        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
+        self.gate_up_proj = nn.Linear(c.hidden_size, 2 * c.intermediate_size, bias=c.mlp_bias)
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=c.mlp_bias)
 
     def forward(self, x):
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # SwiGLU (arXiv 2002.05202)
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * up)
 
 
 class Layer(nn.Module):
-    def __init__(self, c: ModelConfig):
+    def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
-        self.self_attn, self.mlp = Attention(c), MLP(c)
+        self.self_attn = Attention(c, layer)
+        self.mlp = MLP(c)
         self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
-    def forward(self, x, rope, store=None, mask=None, rows=None):
-        x = x + self.self_attn(self.input_layernorm(x), rope, store, mask, rows)
+    def forward(self, x, cos, sin, attention):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attention)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -196,86 +224,99 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config, self.stop_ids = config, ()
-        self.recompute = False  # gradient checkpointing: of a layer only the input is kept for backward
+        self.config = config
+        self.stop_ids = ()
+        self.recompute = False  # gradient checkpointing: of a layer only the input is kept
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.frequency = rope_frequency(config)  # a plain tensor, no buffer: model.to(bf16) must not round it
+        self.rope_table = None  # a plain tensor, no buffer: model.to(bf16) must not round it
 
     @property
     def device(self) -> torch.device:
         return self.embed_tokens.weight.device
 
-    def forward(self, ids, cache: KVCache | None = None, new=None):
-        return self.head(self.hidden(ids, cache, new))
+    @property
+    def dtype(self) -> torch.dtype:
+        """The compute type."""
+        return self.embed_tokens.weight.dtype
+
+    @property
+    def packs(self) -> bool:
+        """Whether rows need no padding here, because there is a kernel for rows of any lengths."""
+        return has_packed_kernel(self.embed_tokens.weight, self.config.head_size)
+
+    def cache(self, slots: int, capacity: int) -> KVCache:
+        """An empty cache for this model."""
+        return KVCache(self.config, slots, capacity, self.device, self.dtype)
+
+    def forward(self, ids, cache: KVCache | None = None):
+        """Logits [B, T, V] of ids [B, T].
+
+        With a cache, row b goes on at position cache.lengths[b] of slot b, which grows by T.
+        """
+        B, T = ids.shape
+        if cache is None:
+            attention = Causal(B, T, ids.device)
+        else:
+            attention = Cached(cache, [(B, int(cache.lengths[:B].max()) + T)], new=T)
+        hidden = self.hidden(ids.flatten(), attention)
+        if cache is not None:
+            cache.lengths[:B] += T
+        return self.head(hidden).unflatten(0, (B, T))
 
     def head(self, hidden):
         """Hidden states [..., C] to logits [..., V], in the compute type."""
-        weight = self.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
+        tied = self.config.tie_word_embeddings
+        weight = self.embed_tokens.weight if tied else self.lm_head.weight
         return F.linear(hidden, weight)
 
-    def hidden(self, ids, cache: KVCache | None = None, new=None, span: int | None = None, rows=None):
-        """Final hidden states [B, T, C] of ids [B, T]; ids [1, N] may be packed `rows`, which begin in an empty cache.
-
-        With a cache, row b continues at position cache.lengths[b] of slot b (the first B slots), and its length grows by
-        `new[b]` (default T): tokens beyond that are right padding, written where the next call overwrites them. `span`
-        bounds the positions in use after this call, for callers that know it without asking the device.
-        """
-        B, T = ids.shape
-        x, mask = self.embed_tokens(ids), None
-        self.frequency = self.frequency.to(x.device)  # moves once
-        if rows or cache is None:
-            assert max(rows.lengths if rows else (T,)) <= self.config.max_position_embeddings, "longer than the context"
-            position = rows.position if rows else torch.arange(T, device=x.device)
-            rope = rope_angles(self.frequency, position, x.dtype)  # (T, D) each
-            stores = [cache and packed_writer(cache, i, rows) for i in range(len(self.layers))]
-        else:
-            start = cache.lengths[:B]
-            span = int(start.max()) + T if span is None else span
-            assert span <= cache.k.shape[3], "longer than the cache"
-            position = start[:, None] + torch.arange(T, device=ids.device)  # (B, T)
-            rope = rope_angles(self.frequency, position[:, None], x.dtype)  # (B, 1, T, D) each
-            if span > T:  # somebody has a past
-                seen = torch.arange(span, device=ids.device) <= position[:, :, None]  # (B, T, S)
-                mask = torch.zeros_like(seen, dtype=x.dtype).masked_fill_(~seen, float("-inf"))[:, None]
-            stores = [cache_writer(cache, i, position, span) for i in range(len(self.layers))]
-        for layer, store in zip(self.layers, stores):
-            if self.recompute and cache is None and torch.is_grad_enabled():
-                x = recompute_in_backward(layer, x, rope, None, None, rows, use_reentrant=False, preserve_rng_state=False)
+    def hidden(self, ids, attention):
+        """Final hidden states [N, C] of N tokens; `attention` says which of them see which."""
+        assert attention.longest <= self.config.max_position_embeddings, "longer than the context"
+        cos, sin = self.rope(attention.position, attention.longest)
+        x = self.embed_tokens(ids)
+        for layer in self.layers:
+            if self.recompute and torch.is_grad_enabled():
+                x = recompute_in_backward(
+                    layer, x, cos, sin, attention, use_reentrant=False, preserve_rng_state=False
+                )
             else:
-                x = layer(x, rope, store, mask, rows)
-        if cache is not None and rows:
-            cache.lengths[:len(rows.lengths)] = torch.tensor(rows.lengths, device=x.device)
-        elif cache is not None:
-            cache.lengths[:B] += T if new is None else new
+                x = layer(x, cos, sin, attention)
         return self.norm(x)
 
+    def rope(self, position, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin [N, 1, D] of positions [N] below `longest`, from a table that grows."""
+        self.make_rope_table(longest)
+        return self.rope_table[position].unbind(1)
 
-def cache_writer(cache: KVCache, layer: int, position, span: int):
-    """A function that writes k, v [B, K, T, D] at `position` [B, T] and returns views of the first B rows, `span` long."""
-    B, rows = len(position), torch.arange(len(position), device=position.device)[:, None]
+    def make_rope_table(self, longest: int) -> None:
+        """A table [positions, 2, 1, D] of cos and sin for at least `longest` positions.
 
-    def store(k, v):
-        for held, new in ((cache.k[layer], k), (cache.v[layer], v)):
-            held[rows, :, position] = new.transpose(1, 2)  # indexed (B, T) first, then K, D
-        return cache.k[layer, :B, :, :span], cache.v[layer, :B, :, :span]
-    return store
+        Its length is a power of two: one for the whole of Llama's context would take 134 MB.
+        """
+        table = self.rope_table
+        if table is not None and table.device == self.device and table.dtype == self.dtype:
+            if longest <= len(table):
+                return
+        size = 1 << (longest - 1).bit_length()
+        with torch.inference_mode(False):  # or it could not be used in training
+            position = torch.arange(size, device=self.device)
+            frequency = rope_frequency(self.config).to(self.device)
+            angles = rope_angles(frequency, position, self.dtype)
+            self.rope_table = torch.stack(angles, 1)[:, :, None]
 
 
-def packed_writer(cache: KVCache, layer: int, rows: packed.Sequences):
-    """A function that writes k, v [1, K, N, D] of packed rows into the first slots, and returns them: nothing came before."""
-    def store(k, v):
-        for held, new in ((cache.k[layer], k), (cache.v[layer], v)):
-            held[rows.which, :, rows.position] = new[0].transpose(0, 1)  # indexed (N,) first, then K, D
-        return k, v
-    return store
+# ---------------------------------------------------------------- log-probabilities
 
 
 def token_logprobs(model: Transformer, hidden, targets, temperature: float):
-    """(log-probability with gradient, entropy without) of target ids [N] predicted by hidden states [N, C], fp32."""
+    """(log-probability with gradient, entropy without) of target ids [N], fp32.
+
+    hidden: [N, C], the states that predict them.
+    """
     logprobs = (model.head(hidden).float() / temperature).log_softmax(-1)  # (N, V)
     picked = logprobs.gather(1, targets[:, None]).squeeze(1)
     with torch.no_grad():
@@ -283,37 +324,174 @@ def token_logprobs(model: Transformer, hidden, targets, temperature: float):
     return picked, entropy
 
 
-def response_logprobs(model: Transformer, prompts: list[list[int]], responses: list[list[int]], temperature: float = 1.0):
+def response_logprobs(
+    model: Transformer,
+    prompts: list[list[int]],
+    responses: list[list[int]],
+    temperature: float = 1.0,
+):
     """Log-probabilities of given responses, the trainer's side of what the sampler drew.
 
-    prompts, responses: B lists of ids. Returns (logprobs [B, T] with gradient, entropy [B, T] without), T the longest
-    response, both fp32 and 0 beyond a row's length. Rows are packed where there is a kernel for it, else padded on the
-    right, which cannot reach back through causal attention. The head runs on response positions alone, on so many at a
-    time that no [positions, V] tensor exceeds LOGITS_BYTES; if that takes several chunks, backward computes each anew.
+    prompts, responses: B lists of ids. Returns (logprobs [B, T] with gradient, entropy [B, T]
+    without), T the longest response, both fp32 and 0 beyond a row's length. Rows are packed where
+    there is a kernel for it, else padded on the right, which cannot reach back through causal
+    attention. The head runs on response positions alone, on so many at a time that no
+    [positions, V] tensor exceeds LOGITS_BYTES; if that takes several chunks, backward computes
+    each anew.
     """
-    starts, lengths = ([len(row) for row in rows] for rows in (prompts, responses))
-    assert min(starts) and min(lengths), "an empty prompt or response has no log-probability"
-    T, device = max(lengths), model.device
-    whole = [p + r[:-1] for p, r in zip(prompts, responses)]  # the last response id is only ever a target
-    if packed.usable(model):
-        rows = packed.Sequences.of([len(ids) for ids in whole], device)
-        ids, begin = [[i for ids in whole for i in ids]], rows.begin
+    assert all(prompts) and all(responses), "an empty prompt or response has no log-probability"
+    device = model.device
+    # The last response id is only ever a target.
+    rows = [p + r[:-1] for p, r in zip(prompts, responses)]
+    ids, begin, attention = laid_out(rows, model)
+    sources = []  # the token that predicts each response id
+    places = []  # (row, t) of each response id; masks come from lengths
+    targets = []
+    for row, (prompt, response) in enumerate(zip(prompts, responses)):
+        first = begin[row] + len(prompt) - 1  # response id t is predicted by the position before it
+        sources += range(first, first + len(response))
+        places += [(row, t) for t in range(len(response))]
+        targets += response
+    hidden = model.hidden(ids, attention)[torch.tensor(sources, device=device)]  # (N, C)
+    picked, entropy = in_chunks(model, hidden, torch.tensor(targets, device=device), temperature)
+    row, t = torch.tensor(places, device=device).T
+    empty = torch.zeros(len(prompts), max(map(len, responses)), device=device)
+    return empty.index_put((row, t), picked), empty.index_put((row, t), entropy)
+
+
+def laid_out(rows: list[list[int]], model: Transformer):
+    """(ids [N], the first token of each row, attention) of rows of ids, packed or padded."""
+    lengths = [len(row) for row in rows]
+    if model.packs:
+        attention = Packed(lengths, model.device)
+        begin = attention.begin
+        ids = [i for row in rows for i in row]
     else:
-        width = max(map(len, whole))
-        rows, ids, begin = None, [ids + [0] * (width - len(ids)) for ids in whole], range(0, len(whole) * width, width)
-    where = [(row, t) for row, n in enumerate(lengths) for t in range(n)]  # masks come from lengths
-    # Response id t is predicted by the position before it.
-    at = torch.tensor([begin[row] + starts[row] - 1 + t for row, t in where], device=device)
-    hidden = model.hidden(torch.tensor(ids, device=device), rows=rows).flatten(0, 1)[at]  # (N, C)
-    targets = torch.tensor([i for response in responses for i in response], device=device)  # (N,)
-    row, t = torch.tensor(where, device=device).T
+        width = max(lengths)
+        attention = Causal(len(rows), width, model.device)
+        begin = range(0, len(rows) * width, width)
+        ids = [i for row in rows for i in row + [0] * (width - len(row))]
+    return torch.tensor(ids, device=model.device), begin, attention
+
+
+def in_chunks(model: Transformer, hidden, targets, temperature: float):
+    """`token_logprobs` of any number of positions, with bounded memory."""
     size = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
     if len(hidden) <= size:
-        picked, entropy = token_logprobs(model, hidden, targets, temperature)
-    else:
-        chunks = [recompute_in_backward(token_logprobs, model, *chunk, temperature, use_reentrant=False,
-                                        preserve_rng_state=False)
-                  for chunk in zip(hidden.split(size), targets.split(size))]
-        picked, entropy = map(torch.cat, zip(*chunks))
-    empty = torch.zeros(len(prompts), T, device=device)
-    return empty.index_put((row, t), picked), empty.index_put((row, t), entropy)
+        return token_logprobs(model, hidden, targets, temperature)
+    chunks = []
+    for part, wanted in zip(hidden.split(size), targets.split(size)):
+        chunks.append(
+            recompute_in_backward(
+                *(token_logprobs, model, part, wanted, temperature),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+        )
+    picked, entropy = zip(*chunks)
+    return torch.cat(picked), torch.cat(entropy)
+
+
+# ---------------------------------------------------------------- Hugging Face folders
+
+# Products that read the same input are one matrix here: the checkpoint's matrices stand in it one
+# below the other, in this order. All other tensors have the checkpoint's names, after `model.`.
+FUSED = {
+    "self_attn.qkv_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "mlp.gate_up_proj": ("mlp.gate_proj", "mlp.up_proj"),
+}
+
+
+def checkpoint_layout(model: Transformer) -> dict[str, tuple[str, slice]]:
+    """Where each tensor of a Hugging Face checkpoint stands: {its name: (our parameter, rows)}."""
+    c = model.config
+    queries = c.num_attention_heads * c.head_size
+    keys = c.num_key_value_heads * c.head_size
+    sizes = {
+        "self_attn.qkv_proj": (queries, keys, keys),
+        "mlp.gate_up_proj": (c.intermediate_size, c.intermediate_size),
+    }
+    layout = {}
+    for ours, parameter in model.named_parameters():
+        theirs = ours if ours.startswith("lm_head.") else "model." + ours
+        fused = [name for name in FUSED if f".{name}." in ours]
+        if not fused:
+            layout[theirs] = (ours, slice(0, len(parameter)))
+            continue
+        first = 0
+        for part, size in zip(FUSED[fused[0]], sizes[fused[0]]):
+            layout[theirs.replace(fused[0], part)] = (ours, slice(first, first + size))
+            first += size
+    return layout
+
+
+def checkpoint_tensors(model: Transformer, state: dict | None = None) -> dict[str, torch.Tensor]:
+    """The model's tensors, or those of `state`, under the checkpoint's names; views."""
+    if state is None:
+        state = dict(model.named_parameters())
+    layout = checkpoint_layout(model)
+    return {theirs: state[ours].detach()[rows] for theirs, (ours, rows) in layout.items()}
+
+
+def load(path: str, device="cpu", dtype=torch.float32):
+    """(model, tokenizer) from a Hugging Face folder or hub id.
+
+    Strict: a missing, surplus or misshapen tensor, a damaged file or a tokenizer without a stop
+    token is a Refusal that names it.
+    """
+    folder = model_folder.find(str(path))
+    model_folder.check_complete(folder)
+    with torch.device("meta"):
+        model = Transformer(read_config(folder))
+    layout = checkpoint_layout(model)
+    shapes = {theirs: tuple(t.shape) for theirs, t in checkpoint_tensors(model).items()}
+    state = {}
+    for ours, parameter in model.named_parameters():
+        state[ours] = torch.empty(parameter.shape, device=device, dtype=dtype)
+    tied = model.config.tie_word_embeddings
+    for theirs, tensor in model_folder.read_tensors(folder, shapes, tied, device):
+        ours, rows = layout[theirs]
+        state[ours][rows] = tensor
+    model.load_state_dict(state, assign=True)
+    tokenizer = model_folder.read_tokenizer(folder)
+    model.stop_ids = model_folder.read_stop_ids(folder, tokenizer, model.config.vocab_size)
+    return model, tokenizer
+
+
+def read_config(folder) -> ModelConfig:
+    """The config.json of a folder; a Refusal if it asks for what is not computed here."""
+    where = f"{folder}/config.json"
+    fields = model_folder.read_config(folder)
+    scaling = fields["rope_scaling"]
+    try:
+        if scaling is not None:
+            fields["rope_scaling"] = RopeScaling(**check_values(scaling, RopeScaling, where))
+        known = {name: fields[name] for name in ModelConfig.__dataclass_fields__ if name in fields}
+        config = ModelConfig(**check_values(known, ModelConfig, where))
+    except TypeError as error:  # a field is missing
+        raise Refusal(f"{where}: {error}") from None
+    sizes = [v for v in (*vars(config).values(), config.head_size) if type(v) in (int, float)]
+    if min(sizes) <= 0:
+        raise Refusal(f"{where}: a size is not above 0")
+    if config.num_attention_heads % config.num_key_value_heads or config.head_size % 2:
+        raise Refusal(
+            f"{where}: num_attention_heads is no multiple of num_key_value_heads, "
+            "or a head's size is odd"
+        )
+    return config
+
+
+def save(path, model: Transformer, tokenizer, state: dict | None = None) -> None:
+    """Write a Hugging Face folder, whole or not at all.
+
+    state: tensors by our parameters' names that stand in for the model's own.
+    """
+    with folders.new_folder(path) as draft:
+        write(draft, model, tokenizer, state)
+
+
+def write(folder, model: Transformer, tokenizer, state: dict | None = None) -> None:
+    """The files of a Hugging Face folder, into a folder that is there."""
+    tensors = checkpoint_tensors(model, state)
+    fields = asdict(model.config) | {"head_dim": model.config.head_size}
+    model_folder.write(folder, fields, model.stop_ids, tensors, tokenizer)

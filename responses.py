@@ -14,7 +14,7 @@ import reward
 import sample
 import tasks
 from config import Refusal
-from files import write_file
+from storage.folders import write_file
 
 STRIDE = 16  # tokens between two marks: a place in the text is known to a few tokens, in a list that stays short
 TOO_LONG = reward.Reward(0.0, 0.0, 0.0, "the prompt does not fit the context")

@@ -20,15 +20,15 @@ from pathlib import Path
 import torch
 
 import benchmarks
-import checkpoint
-import decode
 import jsonl
 import memory
 import model as lm
 import sample
 import tasks
 from config import Refusal, check_values
-from files import new_folder, write_file
+from engine.decoder import Decoder
+from storage import model_folder
+from storage.folders import new_folder, write_file
 from optim import MasterAdamW, default_budget, pick_device
 
 # Settings of the machine, not of the run: they change nothing but rounding.
@@ -48,7 +48,7 @@ class Run:
     suite: dict[str, list]  # benchmarks to evaluate on as well
     reference: lm.Transformer | None
     slots: int = 256  # rows that decode at a time
-    decoder: decode.Decoder | None = None  # the sampler's buffers and graphs
+    decoder: Decoder | None = None  # the sampler's buffers and graphs
     resident: bool = True  # they stay during the update
     halved: bool = False  # memory ran out once, and c.token_budget is a half of what it was
     step: int = 0  # steps done
@@ -82,7 +82,7 @@ def resumed(c, given: set[str]):
     file = Path(c.resume) / "config.json"
     if not file.is_file():
         raise Refusal(f"--resume {c.resume}: no run there (no config.json)")
-    stored = checkpoint.read_json(file)
+    stored = model_folder.read_json(file)
     stored.pop("versions", None)
     changes = {name: getattr(c, name) for name in given}
     return replace(type(c)(**check_values(stored, type(c), str(file))), **changes)
@@ -181,7 +181,7 @@ def open_run(c) -> Run:
         if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):  # a kill may leave .lock
             raise Refusal(f"{folder} is not empty and holds no run: choose another --out")
     saved = checkpoints(folder)
-    model, tokenizer = checkpoint.load(str(saved[-1]) if saved else c.model, "cpu", torch.float32)
+    model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, "cpu", torch.float32)
     model.recompute = c.gradient_checkpointing
     known = problems if c.data else test  # the problems of a generated task are drawn step by step
     prompts = encoded(known, c, tokenizer)
@@ -191,16 +191,21 @@ def open_run(c) -> Run:
     plan = planned(c, model.config, longest, device, dtype)
     optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay, device=device, offload=c.offload_optimizer,
                             states=c.optimizer_states, seed=c.seed)  # moves the model to the device
-    reference = checkpoint.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
+    reference = lm.load(c.model, device, dtype)[0].requires_grad_(False) if c.kl_coef else None
     this = Run(c, folder, model, tokenizer, optimizer, fit if c.data else problems, test, suite, reference, plan.slots,
-               decode.Decoder(model, plan.slots), plan.resident)
+               Decoder(model, plan.slots), plan.resident)
     folder.mkdir(parents=True, exist_ok=True)
     if saved:
         try:
             state = torch.load(saved[-1] / "trainer.pt", map_location=optimizer.masters[0].device,
                                weights_only=True)
+            if state.get("names") != optimizer.names:
+                raise Refusal(f"{saved[-1]}/trainer.pt lays the optimizer's states out for other parameters (an earlier "
+                              f"version wrote it): it cannot be resumed; begin a new run with --model {saved[-1]}")
             optimizer.adam.load_state_dict(state["adam"])
             this.step = state["step"]
+        except Refusal:
+            raise
         except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise Refusal(f"{saved[-1]}/trainer.pt is damaged ({error}): move that checkpoint away to resume from the one "
                           "before") from None
@@ -238,8 +243,8 @@ def save(this: Run) -> Path:
     """A checkpoint: a Hugging Face folder of the fp32 masters and the trainer's state, whole or not at all."""
     place = this.folder / "checkpoints" / f"step-{this.step}"
     with new_folder(place) as draft:
-        checkpoint.write(draft, this.model, this.tokenizer, this.optimizer.named_masters())
-        torch.save({"adam": this.optimizer.adam.state_dict(), "step": this.step}, draft / "trainer.pt")
+        lm.write(draft, this.model, this.tokenizer, this.optimizer.named_masters())
+        torch.save({"adam": this.optimizer.adam.state_dict(), "step": this.step, "names": this.optimizer.names}, draft / "trainer.pt")
     return place
 
 

@@ -14,21 +14,22 @@ Left out on purpose: beam search, repetition penalties, speculative decoding, pa
 """
 import functools
 import itertools
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
 import torch
 from tqdm import tqdm
 
-import checkpoint
-import decode
 import model as lm
-import packed
 import tasks
 from config import Refusal, parse, run, setting
-from draw import Sampling
+from engine.attention import Causal, Filling, Packed
+from engine.decoder import Decoder
 from optim import pick_device
 
+ONE_STRIDE = 4096  # ids: up to here the sums of blocks cost more than they save
+LAST_BELOW_1 = 1 - 2 ** -40  # rounding must not point past the end of a block
 LOOK = 16  # steps on a GPU between two looks of the host: a row that ends idles for half as many on average
 
 
@@ -39,6 +40,107 @@ class Rollout:
     response: list[int] = field(default_factory=list)  # ids; the stop token is the last of them
     logprobs: list[float] = field(default_factory=list)  # of each response id, at the moment it was drawn
     finished: bool = False  # ended by itself, not by the length limit
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw, and when to stop."""
+    max_new_tokens: int = 256
+    temperature: float = 1.0  # 0 is greedy
+    top_k: int = 0  # keep the k likeliest ids; 0 keeps all
+    top_p: float = 1.0  # keep the smallest set of ids with this much probability
+    min_p: float = 0.0  # keep ids with at least this share of the likeliest id's probability
+    stop_strings: tuple[str, ...] = ()  # end a response when its text ends in one; kept in the output
+
+    def __post_init__(self):
+        for ok, what in ((self.max_new_tokens >= 1, "max_new_tokens must be at least 1"),
+                         (self.temperature >= 0, "temperature must not be negative"),
+                         (self.top_k >= 0, "top_k must not be negative"),
+                         (0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
+                         (0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
+                         (all(self.stop_strings), "a stop string must not be empty")):
+            if not ok:
+                raise Refusal(what)
+
+
+def keep_likely(logits, s: Sampling):
+    """logits [B, V] with the ids that top-k, top-p and min-p drop at -inf; the likeliest id always stays."""
+    if s.top_k:
+        logits = logits.masked_fill(logits < logits.topk(min(s.top_k, logits.shape[1])).values[:, -1:], float("-inf"))
+    if s.min_p:
+        floor = logits.max(dim=1, keepdim=True).values + torch.tensor(s.min_p).log().item()
+        logits = logits.masked_fill(logits < floor, float("-inf"))
+    if s.top_p < 1:
+        ordered, order = logits.sort(dim=1, descending=True)
+        before = ordered.softmax(1).cumsum(1) - ordered.softmax(1)  # probability of the ids before this one
+        drop = torch.empty_like(before, dtype=torch.bool).scatter_(1, order, before >= s.top_p)
+        logits = logits.masked_fill(drop, float("-inf"))
+    return logits
+
+
+@functools.lru_cache(maxsize=8)
+def block_width(vocabulary: int) -> int:
+    """The largest divisor of a vocabulary's size up to its square root: 128 of Qwen's 151,936."""
+    return max(d for d in range(1, math.isqrt(vocabulary) + 1) if vocabulary % d == 0)
+
+
+def invert(weight, uniform):
+    """Where the cumulative sum of weight [B, n] passes uniform [B, 1] of its whole: (place [B, 1], edges [B, n])."""
+    # fp64, since a GPU adds in parallel: fp32 edges need not rise, and an id of probability 0 could be drawn.
+    edges = weight.cumsum(1, dtype=torch.float64)
+    # right=True: the first edge beyond the number, which skips what has no weight; the last edge itself is never reached.
+    place = torch.searchsorted(edges, uniform * edges[:, -1:], right=True)
+    return place.clamp_max(edges.shape[1] - 1), edges  # the clamp is for weights that are not numbers
+
+
+def draw(logits, uniform, s: Sampling):
+    """One id a row: logits [B, V], uniform [B] in [0, 1) to (ids [B], their log-probs [B]).
+
+    The log-prob is that of the distribution drawn from: after temperature and after what top-k, top-p and min-p drop.
+    Greedy reports it at temperature 1. Drawing inverts the cumulative distribution, one uniform number a token; of a large
+    vocabulary in two strides, first to a block of ids, then to one of them, so that without top-k, top-p and min-p there
+    is one fp32 tensor [B, V] and no second (156 MB of Qwen's at 256 rows).
+    """
+    temperature = s.temperature
+    if temperature and (s.top_k or s.min_p or s.top_p < 1):
+        logits, temperature = keep_likely(logits.float() / temperature, s), 1.0
+    top, best = logits.max(dim=1, keepdim=True)
+    weight = logits - top.float()  # (B, V), fp32 whatever the logits are
+    if temperature not in (0, 1):
+        weight.div_(temperature)
+    weight.exp_()  # the likeliest id weighs 1: nothing overflows
+    if temperature == 0:
+        return best.squeeze(1), -weight.sum(1).log()
+    if weight.shape[1] <= ONE_STRIDE:
+        ids, edges = invert(weight, uniform[:, None])
+    else:
+        blocks = weight.unflatten(1, (-1, block_width(weight.shape[1])))  # (B, blocks, ids of a block)
+        sums = blocks.sum(-1)  # in fp64 it would copy all of the weights first; `invert` adds the sums up in fp64
+        block, edges = invert(sums, uniform[:, None])
+        mass = sums.gather(1, block)
+        share = (uniform[:, None] * edges[:, -1:] - edges.gather(1, block) + mass) / mass  # how far into the block
+        within = blocks.gather(1, block[..., None].expand(-1, 1, blocks.shape[2])).squeeze(1)
+        ids = block * blocks.shape[2] + invert(within, share.clamp(0, LAST_BELOW_1))[0]
+    return ids.squeeze(1), (weight.gather(1, ids) / edges[:, -1:]).log().squeeze(1).float()
+
+
+def decode_step(decoder: Decoder, spans: list[tuple[int, int]], sampling: Sampling) -> None:
+    """Draw one id for each of the first rows; those that are not alive stay as they are.
+
+    spans: see `Decoder.logits`. This is what a GPU captures: it reads nothing back to the host.
+    """
+    d = decoder
+    rows = sum(n for n, _ in spans)
+    count, alive = d.count[:rows], d.alive[:rows]
+    at = count[:, None]
+    uniform = d.uniform[:rows].gather(1, at).squeeze(1)
+    ids, logprobs = draw(d.logits(spans), uniform, sampling)
+    d.ids[:rows].scatter_(1, at, ids[:, None])
+    d.logprobs[:rows].scatter_(1, at, logprobs[:, None])
+    d.pending[:rows] = ids
+    d.cache.lengths[:rows] += alive
+    count += alive
+    alive &= ~(d.is_stop[ids] | (count >= d.limit[:rows]))
 
 
 @functools.lru_cache(maxsize=8)
@@ -89,7 +191,7 @@ class Prompts:
     def prefill(self, first: int) -> None:
         """Prefill prompts from `first` on, as many as the token budget holds; after the chunk before was let go."""
         self.held, m, bodies, width, total = {}, self.model, [], 0, 0
-        without_padding = packed.usable(m)
+        without_padding = m.packs
         for prompt in self.prompts[first:]:
             width, total = max(width, len(prompt) - 1), total + len(prompt) - 1
             padded = width * (len(bodies) + 1)  # what their keys and values take in any case
@@ -97,13 +199,13 @@ class Prompts:
                 break
             bodies.append(prompt[:-1])
         width, lengths = max(map(len, bodies)), [len(p) for p in bodies]
-        chunk = lm.KVCache(m.config, len(bodies), width, m.device, m.embed_tokens.weight.dtype)
+        chunk = m.cache(len(bodies), width)
         if without_padding and min(lengths):
-            m.hidden(torch.tensor([[i for p in bodies for i in p]], device=m.device), chunk,
-                     rows=packed.Sequences.of(lengths, m.device))
+            rows, ids = Packed(lengths, m.device), [i for p in bodies for i in p]
         elif width:
-            ids = torch.tensor([p + [0] * (width - len(p)) for p in bodies], device=m.device)
-            m.hidden(ids, chunk, new=torch.tensor(lengths, device=m.device), span=width)
+            rows, ids = Causal(len(bodies), width, m.device), [i for p in bodies for i in p + [0] * (width - len(p))]
+        if width:
+            m.hidden(torch.tensor(ids, device=m.device), Filling(rows, chunk))
         self.held = {first + row: (chunk, row) for row in range(len(bodies))}
 
 
@@ -121,7 +223,7 @@ def check_prompts(model, prompts: list[list[int]], max_new_tokens: int) -> int:
 class Slots:
     """The rows that decode. The live ones are always the first `live` slots; `queue` holds the rollouts that wait."""
 
-    def __init__(self, decoder: decode.Decoder, rollouts: list[Rollout], prompts: Prompts, n: int, sampling: Sampling,
+    def __init__(self, decoder: Decoder, rollouts: list[Rollout], prompts: Prompts, n: int, sampling: Sampling,
                  limits: list[int] | None, seed: int):
         self.d, self.rollouts, self.prompts, self.n = decoder, rollouts, prompts, n
         most = sampling.max_new_tokens
@@ -160,7 +262,7 @@ class Slots:
 
     def advance(self, look: int, sampling: Sampling) -> None:
         """Decode until the host looks again."""
-        self.d.advance(self.held, look, sampling)
+        self.d.advance(self.held, look, decode_step, sampling)
         self.held = [(rows, min(longest + look, self.d.capacity - 1)) for rows, longest in self.held]
 
     def look(self, stop: StopStrings | None, on_token) -> list[int]:
@@ -229,7 +331,7 @@ class Slots:
 @torch.no_grad()
 def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sampling(), n: int = 1, seed: int = 0,
              slots: int = 256, prefill_tokens: int = 16384, on_token=None, on_done=None, progress: str | None = None,
-             limits: list[int] | None = None, decoder: decode.Decoder | None = None, look: int = 0) -> list[Rollout]:
+             limits: list[int] | None = None, decoder: Decoder | None = None, look: int = 0) -> list[Rollout]:
     """`n` rollouts of each prompt (lists of ids), as a flat list in which a prompt's group stands together.
 
     slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id, on_done(rollout index,
@@ -239,7 +341,7 @@ def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sa
     """
     rollouts = [Rollout(prompt) for prompt in prompts for _ in range(n)]
     capacity = check_prompts(model, prompts, sampling.max_new_tokens)
-    decoder = decoder or decode.Decoder(model, min(slots, len(rollouts)))
+    decoder = decoder or Decoder(model, min(slots, len(rollouts)))
     decoder.make_room(capacity, sampling.max_new_tokens)
     stop = StopStrings(model, tokenizer, sampling.stop_strings) if sampling.stop_strings else None
     s = Slots(decoder, rollouts, Prompts(model, prompts, prefill_tokens), n, sampling, limits, seed)
@@ -312,7 +414,7 @@ def main():
                       'with + - * /." and -n of at least 1')
     if c.template not in tasks.TEMPLATES or c.template == "tinyzero":
         raise Refusal(f"--template {c.template} needs a generated problem: choose another")
-    model, tokenizer = checkpoint.load(c.model, *pick_device(c.device))
+    model, tokenizer = lm.load(c.model, *pick_device(c.device))
     question = tasks.Problem("data", " ".join(c.text), "", "")
     ids = tasks.encode(tasks.prompt(question, c.template, tokenizer), c.template, tokenizer)
     sampling = Sampling(c.max_new_tokens, c.temperature, c.top_k, c.top_p, c.min_p, tasks.STOP_STRINGS.get(c.template, ()))

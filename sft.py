@@ -16,10 +16,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-import checkpoint
 import jsonl
 import model as lm
-import packed
 import tasks
 import traces
 from config import Refusal, parse, run, setting
@@ -151,7 +149,7 @@ def learning_rate(step: int, c: SFTConfig) -> float:
 def update(model, optimizer, rows: list[tuple[list[int], list[int]]], lr: float, c: SFTConfig) -> tuple[float, float]:
     """One step on (prompt ids, response ids) rows; returns the mean loss per response token and the gradient norm."""
     tokens, total = sum(len(response) for _, response in rows), 0.0
-    for chosen in micro_batches([len(p) + len(r) for p, r in rows], c.token_budget, packed.usable(model)):
+    for chosen in micro_batches([len(p) + len(r) for p, r in rows], c.token_budget, model.packs):
         logprobs, _ = lm.response_logprobs(model, *zip(*(rows[i] for i in chosen)))
         loss = -logprobs.sum() / tokens  # the whole step's count: micro-batches cannot change the gradient
         loss.backward()
@@ -170,7 +168,7 @@ def train(c: SFTConfig) -> dict:
         tokenizer = new_tokenizer()
         model = new_model(BASE_SHAPE, tokenizer, c.seed).to(device)
     else:
-        model, tokenizer = checkpoint.load(c.model, device, torch.float32)
+        model, tokenizer = lm.load(c.model, device, torch.float32)
     optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay)
     data = encode_pairs(read_pairs(c.data, c.prompt_field, c.response_field), model, tokenizer) if c.data else None
     losses, tokens, began = [], 0, time.time()
@@ -187,7 +185,7 @@ def train(c: SFTConfig) -> dict:
             state = optimizer.named_masters()
             if c.from_scratch:  # the base ships with the project: half the size
                 state = {name: p.to(torch.bfloat16) for name, p in state.items()}
-            checkpoint.save(out, model, tokenizer, state)
+            lm.save(out, model, tokenizer, state)
     return {"loss": recent, "steps": c.steps, "tokens": tokens, "seconds": time.time() - began}
 
 

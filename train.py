@@ -33,7 +33,7 @@ import sample
 import tasks
 from config import Refusal, parse, run, setting
 from eval import evaluate
-from files import write_file
+from storage.folders import write_file
 from runs import Run, append_line, open_run, resumed, save, summary
 from update import out_of_memory, update_or_retry
 
@@ -75,6 +75,8 @@ class TrainConfig:
     offload_optimizer: bool = setting(False, "masters, gradient sums and AdamW on the CPU; the GPU keeps bf16 weights")
     optimizer_states: str = setting("fp32", "type of AdamW's two moments", choices=("fp32", "bf16"))
     memory_gb: float = setting(0.0, "GPU memory that may be used, GB (10^9 bytes); 0: what is free")
+    max_logprob_gap: float = setting(1e-3, "largest difference of a log-prob between sampler and trainer before a step's "
+                                     "first update; a run beyond stops. In bf16: 100 times that, of the mean; 0 is off")
     eval_every: int = setting(20, "steps between evaluations on held-out problems")
     eval_problems: int = setting(512, "held-out problems, one response each; 0 takes all of --data")
     eval_suite: str = setting("", "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...")
@@ -97,7 +99,8 @@ class TrainConfig:
         if self.top_k or self.top_p != 1.0:
             raise Refusal("training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, or sampler "
                           "and trainer would disagree about every probability")
-        for name, low in dict(lr=0, weight_decay=0, clip_low=0, clip_high=0, kl_coef=0, memory_gb=0).items():
+        for name, low in dict(lr=0, weight_decay=0, clip_low=0, clip_high=0, kl_coef=0, memory_gb=0,
+                              max_logprob_gap=0).items():
             if not low <= getattr(self, name) < math.inf:
                 raise Refusal(f"--{name.replace('_', '-')} must be a number, at least {low}")
         if not 0 < self.temperature < math.inf or not 0 < self.clip_norm:
@@ -172,7 +175,8 @@ def one_step(this: Run) -> tuple[dict, list[dict]]:
     random.Random(this.seed("order")).shuffle(order)  # which rollouts share an optimizer step, if there are several
     parts = [order[i::c.updates_per_step] for i in range(c.updates_per_step)]
     lr = c.lr * min(1.0, (this.step + 1) / max(1, c.warmup))
-    all_stats = [update_or_retry(this, [rollouts[i] for i in part], advantage[part], lr) for part in parts]
+    all_stats = [update_or_retry(this, [rollouts[i] for i in part], advantage[part], lr, on_policy=part is parts[0])
+                 for part in parts]
     torch.cuda.empty_cache()
     clock.append(time.time())
 

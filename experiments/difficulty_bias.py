@@ -20,12 +20,12 @@ from pathlib import Path
 
 import torch
 
-import checkpoint
+import model as lm
 import grpo
 import reward
 import sample
 import tasks
-from draw import Sampling
+from sample import Sampling
 from experiments import lab, length_bias
 from optim import pick_device
 from train import TrainConfig
@@ -73,7 +73,7 @@ class Gradient:
 
 
 def measure(folder: Path, arm: str, seed: int) -> dict:
-    model, tokenizer = checkpoint.load(str(folder / "base"), *pick_device(lab.device))
+    model, tokenizer = lm.load(str(folder / "base"), *pick_device(lab.device))
     rng = random.Random(f"{arm}/{seed}")
     problems = [question(rng, arm) for _ in range(GROUPS)]
     prompts = [tasks.encode(p.question, "none", tokenizer) for p in problems]

@@ -31,7 +31,7 @@ import random
 from pathlib import Path
 
 import behaviour
-import checkpoint
+import model as lm
 import reward
 import tasks
 import traces
@@ -86,7 +86,7 @@ def pairs(arm: str, n: int, tokenizer) -> list[tuple[str, str]]:
 
 
 def prepare(folder: Path) -> None:
-    tokenizer = checkpoint.load("base")[1]
+    tokenizer = lm.load("base")[1]
     guesser = lab.make_base(folder / "unprimed", pairs("unprimed", 8000, tokenizer), steps=120, rows=64, lr=1e-3,
                             warmup=10)
     for arm in ARMS[:-1]:

@@ -31,10 +31,10 @@ from threading import RLock
 import torch
 from tqdm import tqdm
 
-import checkpoint
+import model as lm
 import sft
 from eval import evaluate, held_out
-from files import write_file
+from storage.folders import write_file
 from optim import pick_device
 from runs import versions
 from sample import Sampling
@@ -61,7 +61,7 @@ def make_base(folder: Path, pairs: list[tuple[str, str]], shape: dict | None = N
     """
     start = settings.pop("model", "base")
     files = [Path(start) / name for name in ("config.json", "tokenizer.json", "model.safetensors")]
-    files += [Path(f"{room}.py") for room in ("sft", "model", "packed", "optim", "adam")]
+    files += [Path(f"{room}.py") for room in ("sft", "model", "engine/attention", "optim", "adam")]
     contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     key = hashlib.sha256(json.dumps([contents, pairs, shape, settings, device]).encode()).hexdigest()
     out, note = folder / "base", folder / "base.sha256"
@@ -69,9 +69,9 @@ def make_base(folder: Path, pairs: list[tuple[str, str]], shape: dict | None = N
         return out
     note.unlink(missing_ok=True)
     if shape:
-        tokenizer = checkpoint.load("base")[1]
+        tokenizer = lm.load("base")[1]
         model = sft.new_model(shape, tokenizer, settings.get("seed", 0))
-        checkpoint.save(folder / "random", model, tokenizer, dict(model.named_parameters()))
+        lm.save(folder / "random", model, tokenizer, dict(model.named_parameters()))
         start = str(folder / "random")
     data = write_rows(folder / "pairs.jsonl", [{"prompt": p, "response": r} for p, r in pairs])
     shutil.rmtree(out, ignore_errors=True)
@@ -128,7 +128,7 @@ def rollouts(folder: Path, steps: int) -> list[list[dict]]:
 
 def sampled(model: Path, task: str, n: int, k: int, max_new_tokens: int, seed: int) -> tuple[dict, list]:
     """(figures, graded) of eval.evaluate on held-out problems, k responses each."""
-    loaded = checkpoint.load(str(model), *pick_device(device))
+    loaded = lm.load(str(model), *pick_device(device))
     return evaluate(*loaded, held_out(task, n), "short", "dr_grpo", k, Sampling(max_new_tokens), seed)
 
 

@@ -20,7 +20,7 @@ RL, or the matched one gains as much; or if RL learns where nothing was left, wh
 import random
 from pathlib import Path
 
-import checkpoint
+import model as lm
 import tasks
 import traces
 from experiments import lab
@@ -34,7 +34,7 @@ ARMS = {MATCHED: "matched", UNTAGGED: "mismatched", OTHER: "mismatched", UNSEEN:
 
 
 def prepare(folder: Path) -> None:
-    rng, tokenizer = random.Random("template"), checkpoint.load("base")[1]
+    rng, tokenizer = random.Random("template"), lm.load("base")[1]
     pairs = [(tasks.prompt(p, OTHER if rng.random() < SHARE else MATCHED, tokenizer),
               traces.trace(p, rng.choices(list(HABITS), HABITS.values())[0], rng))
              for p in tasks.draw("countdown", "train", "template", 3000)]

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 
 import model as lm
+from engine.attention import attend_written_out
 from speed import measure
 from speed.measure import Machine, Side
 
-VARLEN = "flash attention (aten) with seqused_k"  # what varlen_attn calls, and decode.attend too
+VARLEN = "flash attention (aten) with seqused_k"  # what varlen_attn calls, and engine/attention.py too
 
 
 def kernels(q, k, v, lengths) -> dict[str, object]:
@@ -20,10 +21,18 @@ def kernels(q, k, v, lengths) -> dict[str, object]:
     mask = torch.zeros_like(seen, dtype=q.dtype).masked_fill_(~seen, float("-inf"))[:, None, None]
     grouped = q.shape[1] != k.shape[1]
     short_k, short_v = k[:, :, :longest], v[:, :, :longest]
-    return {"matrix products, written out": lambda: lm.attend_cached(q, short_k, short_v, mask),
+    return {"matrix products, written out": lambda: written_out(q, short_k, short_v, mask),
             "SDPA with a mask": lambda: F.scaled_dot_product_attention(q, short_k, short_v, attn_mask=mask,
                                                                        enable_gqa=grouped),
             VARLEN: varlen_call(q, k, v, lengths, longest)}
+
+
+def written_out(q, k, v, mask):
+    """The sampler's own on a CPU: q [B, H, 1, D], k and v [B, K, S, D], mask [B, 1, 1, S]."""
+    (B, H, _, D), K = q.shape, k.shape[1]
+    every = mask.expand(-1, K, -1, -1).flatten(0, 1)
+    out = attend_written_out(q.view(B * K, H // K, D), k.flatten(0, 1).transpose(1, 2), v.flatten(0, 1), every)
+    return out.view(B, H, 1, D)
 
 
 def varlen_arguments(q, k, v, lengths) -> tuple:

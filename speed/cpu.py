@@ -28,12 +28,12 @@ from statistics import mean
 
 import torch
 
-import checkpoint
+from storage import model_folder
 import reward
 import tasks
 import train
 from config import Refusal, parse, setting
-from decode import Decoder
+from engine.decoder import Decoder
 from runs import Run, open_run
 from speed import rows as table_rows
 from speed import sides
@@ -93,7 +93,7 @@ class Round:
 
 
 def set_up(c: CpuConfig, scratch: str) -> Headline:
-    folder = checkpoint.find(c.model)
+    folder = model_folder.find(c.model)
     rng = random.Random(0)
     reward.REWARDS[EVERY_ROW] = lambda *_: (-rng.random(), 0.0)  # negative: the length limit takes nothing from it
     this = open_run(sides.training_config(

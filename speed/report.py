@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from config import Refusal
-from files import write_file
+from storage.folders import write_file
 from runs import versions
 from speed.measure import Machine, spread
 

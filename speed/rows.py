@@ -22,7 +22,7 @@ import torch
 import sample
 import update as updating
 from config import parse
-from decode import Decoder
+from engine.decoder import Decoder
 from optim import MasterAdamW, micro_batches
 from runs import Run
 from speed import attention as kernels

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 
-import checkpoint
 import model as lm
 import tasks
 from config import Refusal, parse, setting
-from draw import Sampling
+from sample import Sampling
 from speed import measure
 from speed import sides
 from speed.measure import Machine, Side
@@ -159,7 +158,7 @@ def main(argv: list[str] | None = None):
     report, machine = Report(c, cpu), measure.measure_machine(cpu, torch.float32, 2 ** 28, 2048)
     report.add("machine", asdict(machine), f"copies {machine.bandwidth / 1e9:,.1f} GB/s, matrix products "
                                            f"{machine.rate / 1e9:,.0f} GFLOP/s")
-    model, tokenizer = checkpoint.load(c.model)
+    model, tokenizer = lm.load(c.model)
     model.stop_ids = ()  # lengths are imposed
     rollouts, contexts, groups = (numbers("", text) for text in (c.rollouts, c.contexts, c.groups))
     many, tokens = rollout_sides(model, tokenizer, c, [(n, 16) for n in rollouts] + [(256, g) for g in groups])

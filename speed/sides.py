@@ -9,16 +9,16 @@ from statistics import median
 
 import torch
 
-import decode
 import grpo
 import model as lm
-import packed
 import reward
 import sample
 import tasks
 import train
 import update
-from draw import Sampling
+from engine.attention import Causal, Filling, Packed
+from engine.decoder import Decoder
+from sample import Sampling
 from speed.measure import Unable, seconds_of, synchronize
 
 LR = 1e-9  # below the rounding of a typical weight: all of the optimizer's work, and the policy stays what it is
@@ -27,7 +27,7 @@ LR = 1e-9  # below the rounding of a typical weight: all of the optimizer's work
 # ---------------------------------------------------------------- ours
 
 def ours(model, tokenizer, prompts: list[list[int]], n: int, limits: list[int] | None, sampling: Sampling, seed: int,
-         decoder: decode.Decoder | None = None) -> list[sample.Rollout]:
+         decoder: Decoder | None = None) -> list[sample.Rollout]:
     """Our sampler; `decoder` keeps buffers and graphs from call to call, as in training."""
     rollouts = sample.generate(model, tokenizer, prompts, sampling, n, seed, limits=limits, decoder=decoder)
     assert limits is None or [len(r.response) for r in rollouts] == limits, "a response has not its imposed length"
@@ -36,27 +36,26 @@ def ours(model, tokenizer, prompts: list[list[int]], n: int, limits: list[int] |
 
 def our_prefill(model, prompts: list[list[int]]):
     """A call that fills a cache with prompts of one length in one forward pass without a head, as the sampler does."""
-    ids, width = torch.tensor(prompts, device=model.device), len(prompts[0])
-    rows = packed.Sequences.of([width] * len(prompts), model.device) if packed.usable(model) else None
+    ids, width = torch.tensor(prompts, device=model.device).flatten(), len(prompts[0])
+    rows = Packed([width] * len(prompts), model.device) if model.packs else Causal(len(prompts), width, model.device)
 
     @torch.no_grad()
     def call():
-        cache = lm.KVCache(model.config, len(prompts), width, model.device, model.embed_tokens.weight.dtype)
-        model.hidden(ids.view(1, -1), cache, rows=rows) if rows else model.hidden(ids, cache, span=width)
+        model.hidden(ids, Filling(rows, model.cache(len(prompts), width)))
     return call
 
 
 def our_decode(model, slots: int, context: int, steps: int):
     """A call that decodes `steps` tokens in `slots` rows around `context` tokens; its seconds are those of one step."""
     first, most = context - steps // 2, 10 ** 6
-    d = decode.Decoder(model, slots).make_room(context + steps, steps)
+    d = Decoder(model, slots).make_room(context + steps, steps)
 
     def call() -> float:
         d.cache.lengths.fill_(first)
         d.count.zero_()
         d.limit.fill_(most)
         d.alive.fill_(True)
-        return seconds_of(lambda: d.advance([(slots, first)], steps, Sampling()), model.device) / steps
+        return seconds_of(lambda: d.advance([(slots, first)], steps, sample.decode_step, Sampling()), model.device) / steps
     return call
 
 
@@ -66,7 +65,7 @@ def our_logprobs(model, batches: list[list[sample.Rollout]]) -> None:
         lm.response_logprobs(model, [r.prompt for r in rows], [r.response for r in rows])
 
 
-def our_step(this, prompts: list[list[int]], limits: list[int], seed: int, decoder: decode.Decoder) -> dict:
+def our_step(this, prompts: list[list[int]], limits: list[int], seed: int, decoder: Decoder) -> dict:
     """The calls of train.one_step in its order, with lengths imposed; returns the seconds of its parts.
 
     Rule rewards are computed; random ones take their place, so that no group is equal and no row left out.

@@ -1,19 +1,18 @@
 """What the rows are measured on: one set of weights in our model and in transformers', prompts, lengths."""
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
-import checkpoint
 import memory
 import model as lm
 import sample
 import tasks
 from config import Refusal, setting
-from decode import Decoder
 from optim import pick_device
 from speed import measure
 from speed.measure import Machine
 from speed.report import check_json, chosen, numbers
+from storage import model_folder
 
 ROWS = ("prefill", "decode", "rollout", "logprobs", "update", "step", "attention")
 TINY = lm.ModelConfig(2048, 64, 128, 2, 4, 2, tie_word_embeddings=True)  # its vocabulary holds the base's
@@ -106,14 +105,12 @@ def random_model(shape: lm.ModelConfig, context: int, device, dtype, seed: int =
 def their_model(model: lm.Transformer, tokenizer):
     """transformers' model with the very tensors of ours: no second copy, until an optimizer moves ours."""
     from transformers import AutoConfig, AutoModelForCausalLM
-    stops, model.stop_ids = model.stop_ids, (tokenizer.eos_token_id,)
-    values = checkpoint.config_json(model, tokenizer, model.embed_tokens.weight.dtype)
-    model.stop_ids = stops
+    fields = asdict(model.config) | {"head_dim": model.config.head_size}
+    values = model_folder.config_json(fields, (tokenizer.eos_token_id,), tokenizer, model.dtype)
     dtype = getattr(torch, values.pop("torch_dtype"))
     with torch.device(model.device):
         theirs = AutoModelForCausalLM.from_config(AutoConfig.for_model(**values), dtype=dtype)
-    state = {checkpoint.checkpoint_name(name): p.detach() for name, p in model.named_parameters()}
-    missing, surplus = theirs.load_state_dict(state, strict=False, assign=True)
+    missing, surplus = theirs.load_state_dict(lm.checkpoint_tensors(model), strict=False, assign=True)
     assert not surplus and set(missing) <= {"lm_head.weight"}, (missing, surplus)
     theirs.tie_weights()
     return theirs.eval()
@@ -121,10 +118,9 @@ def their_model(model: lm.Transformer, tokenizer):
 
 def random_subject(c: RowsConfig, scratch: str) -> Subject:
     device, dtype = pick_device(c.device)
-    tokenizer = checkpoint.load("base")[1]
+    tokenizer = lm.load("base")[1]
     shape = TINY if c.shape == "tiny" else memory.SHAPES[c.shape]
     model = random_model(shape, 32768, device, dtype)
-    Decoder(model, 1).make_room(1, 1)  # lays matrices adjacent, before the other model takes the tensors
     size, width = (2 ** 32, 8192) if device.type == "cuda" else (2 ** 24, 256) if c.shape == "tiny" else (2 ** 28, 2048)
     return Subject(c, model, tokenizer, their_model(model, tokenizer), [tokenizer.eos_token_id],
                    measure.measure_machine(device, dtype, size, width), scratch)
@@ -132,7 +128,7 @@ def random_subject(c: RowsConfig, scratch: str) -> Subject:
 
 def base_subject(c, machine: Machine, scratch: str) -> Subject:
     """The embedded base on a CPU, with the lengths of the headline."""
-    model, tokenizer = checkpoint.load(c.model)
+    model, tokenizer = lm.load(c.model)
     stops, model.stop_ids = list(model.stop_ids), ()
     rows = RowsConfig(repeats=c.repeats, context=c.context, slots=c.slots, group=c.group, prompts=c.prompts,
                       rollouts=f"{16 * c.group},{64 * c.group}", prompt_tokens=24, max_new_tokens=c.max_new_tokens,

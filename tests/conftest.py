@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint
+import model as lm
 import reward
 import sft
 
@@ -34,7 +34,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return checkpoint.load("base")[1]
+    return lm.load("base")[1]
 
 
 def make_tiny(tokenizer, seed=0, **shape):
@@ -53,5 +53,5 @@ def tiny(tokenizer):
 
 @pytest.fixture
 def tiny_folder(tmp_path, tokenizer):
-    checkpoint.save(tmp_path / "tiny", make_tiny(tokenizer), tokenizer)
+    lm.save(tmp_path / "tiny", make_tiny(tokenizer), tokenizer)
     return str(tmp_path / "tiny")

@@ -14,7 +14,7 @@ import reward
 import sample
 from config import Refusal
 from conftest import make_tiny
-from draw import Sampling
+from sample import Sampling
 from speed import attention as bench_attention
 from speed import cpu as bench_cpu
 from speed import measure

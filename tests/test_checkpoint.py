@@ -16,12 +16,12 @@ import torch
 from conftest import make_tiny
 from safetensors.torch import load_file, save_file
 
-import checkpoint
+from storage import model_folder
 import model as lm
 import sft
 import tasks
 from config import Refusal
-from files import new_folder
+from storage.folders import new_folder
 
 BASE = Path(lm.__file__).parent / "base"
 needs_base = pytest.mark.skipif(not BASE.is_dir(), reason="there is no base/ yet: python sft.py --from-scratch --out base")
@@ -62,7 +62,7 @@ UP = "model.layers.1.mlp.up_proj.weight"
 def test_a_missing_surplus_or_misshapen_tensor_is_refused_by_name(tiny_folder, edit, says):
     edit_tensors(tiny_folder, edit)
     with pytest.raises(Refusal, match=says):
-        checkpoint.load(tiny_folder)
+        lm.load(tiny_folder)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
@@ -70,7 +70,7 @@ def test_a_file_of_weights_cut_anywhere_is_refused(tiny_folder, keep):
     path = Path(tiny_folder) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(Refusal, match="damaged"):
-        checkpoint.load(tiny_folder)
+        lm.load(tiny_folder)
 
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -101,75 +101,75 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
 def test_a_config_that_asks_for_what_is_not_computed_is_refused(tiny_folder, changes, says):
     edit_json(tiny_folder, "config.json", **changes)
     with pytest.raises(Refusal, match=says):
-        checkpoint.load(tiny_folder)
+        lm.load(tiny_folder)
 
 
 @pytest.mark.parametrize("changes", [
     dict(use_sliding_window=False, sliding_window=4, layer_types=["full_attention"] * 2), dict(quantization_config={}),
     dict(rope_scaling={"rope_type": "default"}), dict(hidden_act=None), dict(num_key_value_heads=None)])
 def test_a_config_that_names_such_a_thing_without_using_it_is_read(tokenizer, tmp_path, changes):
-    checkpoint.save(tmp_path / "m", make_tiny(tokenizer, num_key_value_heads=4), tokenizer)
-    before = logits(checkpoint.load(str(tmp_path / "m"))[0])
+    lm.save(tmp_path / "m", make_tiny(tokenizer, num_key_value_heads=4), tokenizer)
+    before = logits(lm.load(str(tmp_path / "m"))[0])
     edit_json(tmp_path / "m", "config.json", **changes)
-    assert torch.equal(logits(checkpoint.load(str(tmp_path / "m"))[0]), before)
+    assert torch.equal(logits(lm.load(str(tmp_path / "m"))[0]), before)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_folder_without_one_of_its_files_is_refused(tiny_folder, name):
     (Path(tiny_folder) / name).unlink()
     with pytest.raises(Refusal, match=f"is not a model folder: no {name}"):
-        checkpoint.load(tiny_folder)
+        lm.load(tiny_folder)
 
 
 def test_a_config_that_is_not_json_is_refused(tiny_folder):
     (Path(tiny_folder) / "config.json").write_text('{"model_type": "qwen2",')
     with pytest.raises(Refusal, match="config.json: not JSON"):
-        checkpoint.load(tiny_folder)
+        lm.load(tiny_folder)
 
 
 def test_the_stop_tokens_are_those_of_both_configs_and_of_the_tokenizer(tiny_folder, tokenizer):
     edit_json(tiny_folder, "generation_config.json", eos_token_id=[5, 3])
     edit_json(tiny_folder, "config.json", eos_token_id=7)
-    assert tokenizer.eos_token_id == 0 and checkpoint.load(tiny_folder)[0].stop_ids == (0, 3, 5, 7)
+    assert tokenizer.eos_token_id == 0 and lm.load(tiny_folder)[0].stop_ids == (0, 3, 5, 7)
     (Path(tiny_folder) / "generation_config.json").unlink()
     edit_json(tiny_folder, "config.json", eos_token_id=[7, 0])
-    assert checkpoint.load(tiny_folder)[0].stop_ids == (0, 7)
+    assert lm.load(tiny_folder)[0].stop_ids == (0, 7)
     edit_json(tiny_folder, "config.json", eos_token_id=None)
-    assert checkpoint.load(tiny_folder)[0].stop_ids == (0,)
+    assert lm.load(tiny_folder)[0].stop_ids == (0,)
 
 
 @pytest.mark.parametrize("wrong", [-1, 10 ** 6, "</s>", [[1]]])
 def test_a_stop_token_that_is_no_id_is_refused(tiny_folder, wrong):
     edit_json(tiny_folder, "generation_config.json", eos_token_id=wrong)
     with pytest.raises(Refusal, match="stop token .* is no id of a vocabulary"):
-        checkpoint.load(tiny_folder)
+        lm.load(tiny_folder)
 
 
 def test_a_folder_in_bf16_is_loaded_as_the_same_values_in_fp32(tmp_path, tokenizer):
     model = make_tiny(tokenizer)
-    checkpoint.save(tmp_path / "m", model, tokenizer, {name: p.detach().bfloat16() for name, p in model.named_parameters()})
+    lm.save(tmp_path / "m", model, tokenizer, {name: p.detach().bfloat16() for name, p in model.named_parameters()})
     assert {t.dtype for t in load_file(tmp_path / "m" / "model.safetensors").values()} == {torch.bfloat16}
-    loaded, _ = checkpoint.load(str(tmp_path / "m"))
+    loaded, _ = lm.load(str(tmp_path / "m"))
     for p, q in zip(model.parameters(), loaded.parameters()):
         assert q.dtype == torch.float32 and torch.equal(q, p.bfloat16().float())
 
 
 def test_a_tied_head_that_is_stored_a_second_time_is_left_alone(tiny_folder):
-    before = logits(checkpoint.load(tiny_folder)[0])
+    before = logits(lm.load(tiny_folder)[0])
     edit_tensors(tiny_folder, lambda s: s.update({"lm_head.weight": s["model.embed_tokens.weight"].clone()}))
-    assert torch.equal(logits(checkpoint.load(tiny_folder)[0]), before)
+    assert torch.equal(logits(lm.load(tiny_folder)[0]), before)
 
 
 @torch.no_grad()
 def test_the_base_of_the_rotary_angles_is_read_wherever_transformers_writes_it(tmp_path, tokenizer):
     from transformers import AutoModelForCausalLM
     ours, other = make_tiny(tokenizer, rope_theta=1e6), make_tiny(tokenizer)
-    checkpoint.save(tmp_path / "m", ours, tokenizer)
+    lm.save(tmp_path / "m", ours, tokenizer)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32)
     theirs = theirs(torch.arange(40, 80)[None]).logits
     for changes in ({}, dict(rope_theta=None, rope_parameters={"rope_type": "default", "rope_theta": 1e6})):
         edit_json(tmp_path / "m", "config.json", **changes)
-        found = logits(checkpoint.load(str(tmp_path / "m"))[0])
+        found = logits(lm.load(str(tmp_path / "m"))[0])
         assert (found - theirs).abs().max() < 1e-4 and torch.equal(found, logits(ours))
     assert (logits(other) - theirs).abs().max() > 1e-2  # another base shows
 
@@ -187,7 +187,7 @@ def parts_folder(tiny_folder, tmp_path):
 
 
 def test_a_folder_in_parts_is_the_folder_in_one(tiny_folder, parts_folder):
-    whole, parts = (checkpoint.load(str(folder))[0] for folder in (tiny_folder, parts_folder))
+    whole, parts = (lm.load(str(folder))[0] for folder in (tiny_folder, parts_folder))
     assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), parts.parameters()))
 
 
@@ -196,19 +196,19 @@ def test_a_download_that_did_not_end_is_one_line(parts_folder):
     content = second.read_bytes()
     second.write_bytes(content[:-1])
     with pytest.raises(Refusal, match=f"{second.name} is damaged .*; fetch or save it again"):
-        checkpoint.load(str(parts_folder))
+        lm.load(str(parts_folder))
     second.unlink()
     with pytest.raises(Refusal, match=f"no {second.name} in it"):
-        checkpoint.load(str(parts_folder))
+        lm.load(str(parts_folder))
     first.unlink()
     with pytest.raises(Refusal, match=f"no {first.name} in it .2 files are missing"):
-        checkpoint.load(str(parts_folder))
+        lm.load(str(parts_folder))
 
 
 def edit_index(folder, edit):
-    index = json.loads((folder / checkpoint.INDEX).read_text())
+    index = json.loads((folder / model_folder.INDEX).read_text())
     edit(index["weight_map"])
-    (folder / checkpoint.INDEX).write_text(json.dumps(index))
+    (folder / model_folder.INDEX).write_text(json.dumps(index))
 
 
 @pytest.mark.parametrize("edit,says", [
@@ -220,7 +220,7 @@ def edit_index(folder, edit):
 def test_an_index_that_does_not_fit_its_parts_is_refused(parts_folder, edit, says):
     edit_index(parts_folder, edit)
     with pytest.raises(Refusal, match=says):
-        checkpoint.load(str(parts_folder))
+        lm.load(str(parts_folder))
 
 
 # ---------------------------------------------------------------- memory while loading
@@ -234,10 +234,10 @@ def peak(dtype):
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the high-water mark begins anew
     before = kilobytes("VmRSS")
-    weights, _ = checkpoint.load(sys.argv[1], dtype=dtype)
+    weights, _ = lm.load(sys.argv[1], dtype=dtype)
     top = (kilobytes("VmHWM") - before) * 1024
     print(top / sum(p.numel() * p.element_size() for p in weights.parameters()))
-checkpoint.load(sys.argv[2])  # imports whatever loading imports
+lm.load(sys.argv[2])  # imports whatever loading imports
 peak(torch.float32), peak(torch.bfloat16)
 read = checkpoint.read_weights
 checkpoint.read_weights = lambda folder, model, device, dtype: {  # the fault: everything in fp32 first
@@ -251,7 +251,7 @@ def test_loading_takes_little_more_memory_than_the_weights(tmp_path, tokenizer, 
     """Resident pages at their highest, those of the mapped file included, over the weights in the type asked for."""
     shape = dict(hidden_size=512, intermediate_size=4096, num_hidden_layers=12, max_position_embeddings=64)
     model = sft.new_model({**shape, "num_attention_heads": 8, "num_key_value_heads": 2}, tokenizer, 0)  # 84 million
-    checkpoint.save(tmp_path / "m", model, tokenizer, {name: p.detach().bfloat16() for name, p in model.named_parameters()})
+    lm.save(tmp_path / "m", model, tokenizer, {name: p.detach().bfloat16() for name, p in model.named_parameters()})
     environment = {**os.environ, "PYTHONPATH": str(Path(lm.__file__).parent),
                    "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back at once, and shows when it is taken again
     done = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path / "m"), tiny_folder], capture_output=True, text=True,
@@ -277,7 +277,7 @@ def digits_in_threes(tmp_path):
     from transformers import PreTrainedTokenizerFast
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", chat_template=(
         "{{ bos_token }}{% for m in messages %}[{{ m['content'] }}]{% endfor %}"))
-    checkpoint.save(tmp_path / "threes", make_tiny(tokenizer), tokenizer)
+    lm.save(tmp_path / "threes", make_tiny(tokenizer), tokenizer)
     return str(tmp_path / "threes")
 
 
@@ -286,13 +286,13 @@ def test_a_tokenizer_cuts_text_as_its_file_says_whatever_it_is_called(digits_in_
     from tokenizers import Tokenizer
     edit_json(digits_in_threes, "tokenizer_config.json", tokenizer_class=named)
     exact = Tokenizer.from_file(digits_in_threes + "/tokenizer.json")
-    _, tokenizer = checkpoint.load(digits_in_threes)
+    _, tokenizer = lm.load(digits_in_threes)
     for text in ("the 123+7890 = 8013", " é\n\n中 <s>1</s>"):
         assert tokenizer(text)["input_ids"] == exact.encode(text).ids
 
 
 def test_a_text_begins_with_bos_once_and_only_where_the_tokenizer_has_one(digits_in_threes, tokenizer):
-    problem, (_, threes) = tasks.Problem("data", "the 123", "", ""), checkpoint.load(digits_in_threes)
+    problem, (_, threes) = tasks.Problem("data", "the 123", "", ""), lm.load(digits_in_threes)
     bare = threes("the 123", add_special_tokens=False)["input_ids"]
     assert tasks.encode("the 123", "none", threes) == [0] + bare == tasks.encode("<s>the 123", "none", threes)
     chat = tasks.encode(tasks.prompt(problem, "chat", threes), "chat", threes)
@@ -301,9 +301,9 @@ def test_a_text_begins_with_bos_once_and_only_where_the_tokenizer_has_one(digits
 
 
 def test_a_chat_template_is_kept(digits_in_threes, tmp_path):
-    model, threes = checkpoint.load(digits_in_threes)
-    checkpoint.save(tmp_path / "again", model, threes)
-    assert checkpoint.load(str(tmp_path / "again"))[1].chat_template == threes.chat_template != None  # noqa: E711
+    model, threes = lm.load(digits_in_threes)
+    lm.save(tmp_path / "again", model, threes)
+    assert lm.load(str(tmp_path / "again"))[1].chat_template == threes.chat_template != None  # noqa: E711
 
 
 # ---------------------------------------------------------------- hub ids
@@ -356,21 +356,21 @@ def test_a_hub_id_is_fetched_once_and_then_read_from_the_cache(hub, parts_folder
     answers, asked = hub
     (parts_folder / "pytorch_model.bin").write_bytes(b"the same weights again")
     serve(answers, "owner/name-1.5B", parts_folder)
-    first, _ = checkpoint.load("owner/name-1.5B")
-    assert not any("pytorch_model" in path for path in asked) and any(checkpoint.INDEX in path for path in asked)
+    first, _ = lm.load("owner/name-1.5B")
+    assert not any("pytorch_model" in path for path in asked) and any(model_folder.INDEX in path for path in asked)
     answers.clear(), asked.clear()
-    again, _ = checkpoint.load("owner/name-1.5B")
+    again, _ = lm.load("owner/name-1.5B")
     assert not asked and all(torch.equal(p, q) for p, q in zip(first.parameters(), again.parameters()))
 
 
 def test_a_cache_that_lacks_a_part_is_completed(hub, parts_folder, tmp_path):
     answers, asked = hub
     serve(answers, "owner/name", parts_folder)
-    checkpoint.load("owner/name")
+    lm.load("owner/name")
     asked.clear()
     part = next((tmp_path / "cache").rglob("model-00002-*.safetensors"))
     part.resolve().unlink(), part.unlink(missing_ok=True)
-    checkpoint.load("owner/name")
+    lm.load("owner/name")
     assert sum(path.endswith(".safetensors") for path in asked) in (1, 2)  # asked about, then fetched: this one alone
 
 
@@ -382,7 +382,7 @@ def test_a_hub_id_that_is_not_to_be_had_is_one_line(hub, code, says):
     for path in ("/api/models/owner/name", "/api/models/owner/name/revision/main"):
         hub[0][path] = 401, {"X-Error-Code": code} if code else {}, b""
     with pytest.raises(Refusal, match=says) as refused:
-        checkpoint.load("owner/name")
+        lm.load("owner/name")
     assert "\n" not in str(refused.value)
 
 
@@ -392,14 +392,14 @@ def test_without_a_network_a_hub_id_is_one_line_at_once(hub, monkeypatch, offlin
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     began = time.perf_counter()
     with pytest.raises(Refusal, match="could not be fetched .*(refused|offline).*hf download owner/name --local-dir"):
-        checkpoint.load("owner/name")
+        lm.load("owner/name")
     assert time.perf_counter() - began < 10
 
 
 @pytest.mark.parametrize("path", ["nowhere", "a/b/c", "./owner/name", "owner/", "/owner/name", "~/name"])
 def test_a_path_that_is_no_hub_id_asks_no_network(hub, path):
     with pytest.raises(Refusal, match="is not a model folder"):
-        checkpoint.load(path)
+        lm.load(path)
     assert not hub[1]
 
 
@@ -430,7 +430,7 @@ def test_a_save_that_fails_half_way_leaves_the_old_model(tiny_folder, tokenizer)
             raise OSError(28, "No space left on device")
     before = content(tiny_folder)
     with pytest.raises(OSError):
-        checkpoint.save(tiny_folder, make_tiny(tokenizer, seed=1), Broken())
+        lm.save(tiny_folder, make_tiny(tokenizer, seed=1), Broken())
     assert content(Path(tiny_folder).parent) == {Path("tiny") / name: data for name, data in before.items()}
 
 
@@ -448,7 +448,7 @@ def test_a_new_folder_replaces_the_old_one_whole_and_minds_no_leftover_of_a_kill
 
 @needs_base
 def test_the_embedded_base_is_small():
-    model, _ = checkpoint.load("base")
+    model, _ = lm.load("base")
     assert sum(p.numel() for p in model.parameters()) <= 4_000_000
     assert sum(p.stat().st_size for p in BASE.rglob("*") if p.is_file()) <= 8 * 2 ** 20
 
@@ -458,7 +458,7 @@ def test_the_embedded_base_is_small():
 def test_the_embedded_base_is_found_from_anywhere_and_gives_the_logits_of_transformers(tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM
     monkeypatch.chdir(tmp_path)
-    model, tokenizer = checkpoint.load("base")
+    model, tokenizer = lm.load("base")
     theirs = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     for prompt, response in sft.generated_pairs(random.Random(0), 5):
         ids = torch.tensor([tokenizer(prompt + response)["input_ids"]])
@@ -470,7 +470,7 @@ def test_the_embedded_bases_tokenizer_is_the_same_in_every_program_and_the_one_t
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
     texts = [text for pair in sft.generated_pairs(random.Random(0), 200) for text in pair]
-    ids = checkpoint.load("base")[1](texts)["input_ids"]
+    ids = lm.load("base")[1](texts)["input_ids"]
     assert AutoTokenizer.from_pretrained(BASE)(texts)["input_ids"] == ids
     assert [found.ids for found in Tokenizer.from_file(str(BASE / "tokenizer.json")).encode_batch(texts)] == ids
     assert sft.new_tokenizer()(texts)["input_ids"] == ids

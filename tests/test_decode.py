@@ -3,12 +3,10 @@ import pytest
 import torch
 from conftest import make_tiny
 
-import checkpoint
-import decode
 import model as lm
 import optim
 import sample
-from draw import Sampling
+from sample import Sampling
 
 SHAPES = {"qwen2": dict(), "one head": dict(num_key_value_heads=1), "all heads": dict(num_key_value_heads=4),
           "qwen3": dict(model_type="qwen3", head_dim=16), "llama": dict(model_type="llama", attention_bias=True, mlp_bias=True),
@@ -24,7 +22,7 @@ def decoder_with_a_past(model, lengths: list[int], capacity: int = 20):
     plain = lm.KVCache(model.config, len(lengths), capacity, device, dtype)
     with torch.no_grad():
         model.hidden(ids[:, :max(lengths)], plain, new=torch.tensor(lengths, device=device))
-    d = decode.Decoder(model, len(lengths)).make_room(capacity, 8)
+    d = Decoder(model, len(lengths)).make_room(capacity, 8)
     d.cache.kv.copy_(plain.kv)
     d.cache.lengths.copy_(plain.lengths)
     d.pending.copy_(ids[:, -1])
@@ -62,7 +60,7 @@ def test_in_bf16_it_is_the_plain_model_to_rounding(tokenizer):
 def test_adjoined_weights_stay_the_models_and_follow_it(tiny, tokenizer, tmp_path):
     before = {name: p.clone() for name, p in tiny.named_parameters()}
     optimizer = optim.MasterAdamW(tiny)
-    d = decode.Decoder(tiny, 1).make_room(8, 4)
+    d = Decoder(tiny, 1).make_room(8, 4)
     assert all(torch.equal(p, before[name]) for name, p in tiny.named_parameters())
     tiny(torch.tensor([[1, 2, 3]])).square().mean().backward()
     optimizer.step(1e-2, 1.0)
@@ -70,13 +68,13 @@ def test_adjoined_weights_stay_the_models_and_follow_it(tiny, tokenizer, tmp_pat
     assert not torch.equal(attention.k_proj.weight, before["layers.0.self_attn.k_proj.weight"])
     assert torch.equal(d.weights[0].qkv[0], torch.cat([attention.q_proj.weight, attention.k_proj.weight,
                                                        attention.v_proj.weight]))  # updated in place, nothing to refresh
-    checkpoint.save(tmp_path / "saved", tiny, tokenizer)
-    again, _ = checkpoint.load(str(tmp_path / "saved"))
+    lm.save(tmp_path / "saved", tiny, tokenizer)
+    again, _ = lm.load(str(tmp_path / "saved"))
     assert all(torch.equal(p, q) for p, q in zip(tiny.parameters(), again.parameters()))
 
 
 def test_a_model_that_has_moved_is_taken_up_anew(tiny):
-    d = decode.Decoder(tiny, 1).make_room(8, 4)
+    d = Decoder(tiny, 1).make_room(8, 4)
     old = d.weights[0].wide[0]
     d.make_room(8, 4)
     assert d.weights[0].wide[0].data_ptr() == old.data_ptr()  # nothing was copied
@@ -98,8 +96,8 @@ class Replay:
 
 def graphed(model, monkeypatch, slots, capacity, new_tokens):
     monkeypatch.setattr(decode, "SPAN", 8)
-    monkeypatch.setattr(decode.Decoder, "capture", lambda *of: Replay(*of))
-    d = decode.Decoder(model, slots).make_room(capacity, new_tokens)
+    monkeypatch.setattr(Decoder, "capture", lambda *of: Replay(*of))
+    d = Decoder(model, slots).make_room(capacity, new_tokens)
     d.graphed = True
     return d
 
@@ -163,14 +161,14 @@ def test_a_frozen_row_draws_nothing_more(tiny, tokenizer):
 
 
 def test_on_a_cpu_the_longest_rows_stand_in_front_and_the_others_read_less(tiny, tokenizer, monkeypatch):
-    tiny.stop_ids, seen, logits = (), [], decode.Decoder.logits
+    tiny.stop_ids, seen, logits = (), [], Decoder.logits
 
     def spy(d, spans):
         assert all(int(d.cache.lengths[:sum(n for n, _ in spans)].split([n for n, _ in spans])[i].max()) < span
                    for i, (_, span) in enumerate(spans))
         seen.append(spans)
         return logits(d, spans)
-    monkeypatch.setattr(decode.Decoder, "logits", spy)
+    monkeypatch.setattr(Decoder, "logits", spy)
     prompts, limits = PROMPTS * 4, [1 + i * 29 % 40 for i in range(5 * 4 * len(PROMPTS))]
     many = sample.generate(tiny, tokenizer, prompts, Sampling(40), n=5, seed=3, limits=limits, slots=16)
     assert {len(spans) for spans in seen} == {1, 2}
@@ -185,8 +183,8 @@ def test_on_a_cpu_the_longest_rows_stand_in_front_and_the_others_read_less(tiny,
 @pytest.mark.parametrize("shape", SHAPES)
 def test_on_a_gpu_graphs_draw_the_ids_of_the_plain_path_in_fp32(tokenizer, shape):
     model = make_tiny(tokenizer, **SHAPES[shape]).cuda()
-    d = decode.Decoder(model, 20).make_room(45, 40)
-    plain = decode.Decoder(model, 20).make_room(45, 40)
+    d = Decoder(model, 20).make_room(45, 40)
+    plain = Decoder(model, 20).make_room(45, 40)
     plain.capture = lambda *of: Replay(plain, *of)  # the same kernels, without a graph
     for seed in range(3):
         same(sample.generate(model, tokenizer, PROMPTS, Sampling(40), n=5, seed=seed, decoder=d),

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import checkpoint
 import eval as evaluation
 import responses
 import sample

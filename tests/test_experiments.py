@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint
 import grpo
 import model as lm
 import optim
@@ -109,7 +108,7 @@ def test_the_stop_token_is_what_the_fault_leaves_out():
 
 def test_what_the_priming_traces_hold():
     from experiments import four_habits
-    tokenizer = checkpoint.load("base")[1]
+    tokenizer = lm.load("base")[1]
 
     def right(arm):
         problems = {tasks.prompt(p, "short", tokenizer): p

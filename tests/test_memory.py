@@ -12,7 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import config
-import decode
 import memory
 import model as lm
 import optim
@@ -184,8 +183,8 @@ def test_out_of_memory_halves_the_budget_once_and_gives_the_same_step(tmp_path, 
     train.train(settings(tmp_path / "halves", tiny_folder, **{**more, "token_budget": 100}, lr=1e-3))
     assert "out of GPU memory" not in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        passes, released, release = failing(patch, {2}), [], decode.Decoder.release
-        patch.setattr(decode.Decoder, "release", lambda self: released.append(len(passes)) or release(self))
+        passes, released, release = failing(patch, {2}), [], Decoder.release
+        patch.setattr(Decoder, "release", lambda self: released.append(len(passes)) or release(self))
         train.train(settings(tmp_path / "retried", tiny_folder, **more, lr=1e-3))
     assert "--token-budget 200 becomes 100" in capsys.readouterr().err and len(passes) > 4
     assert 2 in released  # what the sampler kept went before the second attempt

@@ -8,7 +8,7 @@ from conftest import make_tiny
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import checkpoint
+from storage import model_folder
 import model as lm
 import sample
 
@@ -41,8 +41,8 @@ def pair(request, tmp_path_factory, tokenizer):
     folder = tmp_path_factory.mktemp(request.param)
     theirs.save_pretrained(folder, max_shard_size="40KB")
     tokenizer.save_pretrained(folder)
-    assert (folder / checkpoint.INDEX).is_file()
-    return theirs, checkpoint.load(str(folder))[0], folder
+    assert (folder / model_folder.INDEX).is_file()
+    return theirs, lm.load(str(folder))[0], folder
 
 
 def test_rotary_frequencies_are_those_of_transformers_to_the_bit(pair):
@@ -79,7 +79,7 @@ def test_the_comparison_notices_every_feature_that_is_left_out(pair):
     theirs, _, folder = pair
 
     def without(leave_out):
-        ours, _ = checkpoint.load(str(folder))
+        ours, _ = lm.load(str(folder))
         leave_out(ours)
         return gap(theirs, ours)
     biases = {name.split(".")[-2] for name, _ in theirs.named_parameters() if name.endswith(".bias")}
@@ -115,25 +115,25 @@ def test_greedy_rollouts_of_a_ragged_batch_are_those_of_transformers(pair, token
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_folder_saved_here_loads_there_and_here_with_the_same_bytes(pair, tokenizer, tmp_path, dtype):
     theirs, _, folder = pair
-    ours, _ = checkpoint.load(str(folder), dtype=dtype)
-    checkpoint.save(tmp_path / "a", ours, tokenizer)
+    ours, _ = lm.load(str(folder), dtype=dtype)
+    lm.save(tmp_path / "a", ours, tokenizer)
     there = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "a", dtype=dtype)
     state = theirs.state_dict()
     assert there.config.model_type == theirs.config.model_type and there.state_dict().keys() == state.keys()
     assert all(torch.equal(p, state[name].to(dtype)) for name, p in there.state_dict().items())
     if dtype == torch.float32:
         assert (there(IDS).logits - theirs(IDS).logits).abs().max() < 1e-6  # so config.json says the same
-    again, _ = checkpoint.load(str(tmp_path / "a"), dtype=dtype)
+    again, _ = lm.load(str(tmp_path / "a"), dtype=dtype)
     assert again.config == dataclasses.replace(ours.config, head_dim=ours.config.head_size)
-    checkpoint.save(tmp_path / "b", again, tokenizer)
-    first, second = (load_file(tmp_path / name / checkpoint.WEIGHTS) for name in "ab")
+    lm.save(tmp_path / "b", again, tokenizer)
+    first, second = (load_file(tmp_path / name / model_folder.WEIGHTS) for name in "ab")
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "a" / "config.json").read_bytes() == (tmp_path / "b" / "config.json").read_bytes()
 
 
 def test_rotary_frequencies_stay_fp32_in_a_bf16_model(pair):
     _, _, folder = pair
-    ours = checkpoint.load(str(folder), dtype=torch.bfloat16)[0].to(torch.bfloat16)
+    ours = lm.load(str(folder), dtype=torch.bfloat16)[0].to(torch.bfloat16)
     assert torch.equal(ours.frequency, lm.rope_frequency(ours.config)) and ours.frequency.dtype == torch.float32
     at, dtype = torch.tensor([100_000]), torch.float64
     exact = lm.rope_angles(ours.frequency.double(), at, dtype)[0]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import make_tiny
 
-import checkpoint
 import config
 import grpo
 import model as lm
@@ -18,7 +17,7 @@ import sample
 import tasks
 import train
 import update
-from draw import Sampling, draw
+from sample import Sampling, draw
 
 ROOT = Path(__file__).parent.parent
 
@@ -218,13 +217,13 @@ def test_03_sampler_and_trainer_agree_on_every_log_prob(tiny, tokenizer, monkeyp
 def test_04_ours_is_transformers_and_folders_go_both_ways(tokenizer, tmp_path, tied, kv_heads):
     from transformers import AutoModelForCausalLM, AutoTokenizer
     ours = make_tiny(tokenizer, tie_word_embeddings=tied, num_key_value_heads=kv_heads)
-    checkpoint.save(tmp_path / "a", ours, tokenizer)
+    lm.save(tmp_path / "a", ours, tokenizer)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "a", dtype=torch.float32)
     ids = torch.randint(0, 500, (2, 30))
     assert (theirs(ids).logits - ours(ids)).abs().max() < 1e-4
     theirs.save_pretrained(tmp_path / "b")
     AutoTokenizer.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
-    back, tokens = checkpoint.load(str(tmp_path / "b"))
+    back, tokens = lm.load(str(tmp_path / "b"))
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), back.parameters()))
     assert len(tokens) == len(tokenizer)
     back.layers[0].self_attn.q_proj.weight[0, 0] += 1

@@ -6,7 +6,6 @@ import torch
 from conftest import make_tiny
 
 import model as lm
-import packed
 
 PROMPTS, RESPONSES = [[5, 6, 7], [8] * 9, [3], [4] * 2], [[10, 11], [12, 13, 14], [16, 17] * 9, [18]]
 
@@ -95,5 +94,5 @@ def test_packed_on_the_gpu_is_padded_on_the_cpu(tokenizer):
         for p in model.parameters():
             p.div_(4)
     plain = lm.response_logprobs(model.float(), PROMPTS, RESPONSES)[0]
-    assert packed.usable(model.bfloat16().cuda())
+    assert packs(model.bfloat16().cuda())
     assert (lm.response_logprobs(model, PROMPTS, RESPONSES)[0].cpu() - plain).abs().max() < 0.05

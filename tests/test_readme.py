@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint
+import model as lm
 import grading_cases
 import grpo
 import memory
@@ -91,7 +91,7 @@ def test_the_count_of_grading_cases():
 
 
 def test_the_size_of_the_base_is_computed_and_named():
-    model = checkpoint.load("base")[0]
+    model = lm.load("base")[0]
     assert memory.parameters(model.config) == sum(p.numel() for p in model.parameters())
     assert f"{sum(p.numel() for p in model.parameters()):,}" in README
 

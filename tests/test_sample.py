@@ -7,13 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import checkpoint
-import decode
 import model as lm
-import packed
 import sample
 from config import Refusal
-from draw import Sampling, draw
+from sample import Sampling, draw
 
 LAST_BELOW_1 = 1 - 2 ** -24  # the largest number that torch.rand gives
 
@@ -103,7 +100,7 @@ def force(model, monkeypatch, follow):
 
     `new` is None where the ids were decoded, a row each.
     """
-    calls, hidden, logits = [], model.hidden, decode.Decoder.logits
+    calls, hidden, logits = [], model.hidden, Decoder.logits
 
     def prefill(ids, cache=None, new=None, span=None, rows=None):
         calls.append((ids, new))
@@ -116,7 +113,7 @@ def force(model, monkeypatch, follow):
         nothing = torch.full((len(ids), model.config.vocab_size), -math.inf)
         return nothing.scatter(1, torch.tensor([[follow(i)] for i in ids.tolist()]), 0.0)
     monkeypatch.setattr(model, "hidden", prefill)
-    monkeypatch.setattr(decode.Decoder, "logits", forced)
+    monkeypatch.setattr(Decoder, "logits", forced)
     return calls
 
 
@@ -175,7 +172,7 @@ def test_the_vocabulary_is_decoded_once_for_a_tokenizer_and_its_stop_strings(tin
     for string in ("once only", "once only", "another", "once only"):
         sample.StopStrings(tiny, tokenizer, (string,))
     assert decoded == [len(tokenizer)] * 2
-    sample.StopStrings(tiny, checkpoint.load("base")[1], ("once only",))
+    sample.StopStrings(tiny, lm.load("base")[1], ("once only",))
     assert len(decoded) == 2
 
 
@@ -297,7 +294,7 @@ def test_the_command_line_prints_every_response_whole(tiny_folder, monkeypatch, 
     monkeypatch.setattr("sys.argv", ["sample.py", "--model", tiny_folder, "What is 3+4?", "-n", "3", "--max-new-tokens", "60",
                                      "--seed", "4", "--device", "cpu"])
     sample.main()
-    model, tokenizer = checkpoint.load(tiny_folder)
+    model, tokenizer = lm.load(tiny_folder)
     expected, prompt = "", tokenizer("What is 3+4?\n<think>")["input_ids"]
     for i, r in enumerate(sample.generate(model, tokenizer, [prompt], Sampling(60), n=3, seed=4), 1):
         text = sample.text_of(tokenizer, r).rstrip("\ufffd")  # half of a character is not shown

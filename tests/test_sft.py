@@ -13,7 +13,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_must_hold import Recorder, close
 
-import checkpoint
 import model as lm
 import optim
 import sft
@@ -35,11 +34,11 @@ def texts():
 
 def test_the_new_tokenizer_gives_the_same_ids_after_a_folder_of_model_type_qwen2(new_tokenizer, texts, tmp_path):
     from transformers import AutoTokenizer
-    checkpoint.save(tmp_path / "m", make_tiny(new_tokenizer), new_tokenizer)
+    lm.save(tmp_path / "m", make_tiny(new_tokenizer), new_tokenizer)
     assert json.loads((tmp_path / "m" / "config.json").read_text())["model_type"] == "qwen2"
     ids = new_tokenizer(texts)["input_ids"]
     assert AutoTokenizer.from_pretrained(tmp_path / "m")(texts)["input_ids"] == ids
-    model, loaded = checkpoint.load(str(tmp_path / "m"))
+    model, loaded = lm.load(str(tmp_path / "m"))
     assert loaded(texts)["input_ids"] == ids and max(map(max, ids)) < model.config.vocab_size
     assert model.stop_ids == (new_tokenizer.eos_token_id,) and new_tokenizer.eos_token_id not in sum(ids, [])
     assert loaded.batch_decode(ids) == texts
@@ -196,7 +195,7 @@ def pairs(tmp_path):
 
 @torch.no_grad()
 def loss_of(folder):
-    model, tokenizer = checkpoint.load(folder)
+    model, tokenizer = lm.load(folder)
     rows = [(tokenizer(p)["input_ids"], tokenizer(r)["input_ids"] + [tokenizer.eos_token_id]) for p, r in PAIRS]
     logprobs, _ = lm.response_logprobs(model, *zip(*rows))
     return -logprobs.sum().item() / sum(len(r) for _, r in rows)

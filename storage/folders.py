@@ -1,4 +1,5 @@
 """Files and folders that appear whole or not at all: written beside their place, flushed, then renamed into it."""
+
 import contextlib
 import os
 import shutil

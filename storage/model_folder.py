@@ -1,0 +1,338 @@
+"""Folders of Hugging Face models: config.json, safetensors in one file or in parts, tokenizer.
+
+A folder here, or a hub id that is fetched once. Strict: a folder that asks for something that
+model.py does not compute is refused by name. Nothing in this file knows a model class: it returns
+and takes plain fields and named tensors.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+
+from config import Refusal
+
+FAMILIES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# What a hub id is fetched for; repositories also hold the same weights in other formats.
+WANTED = [
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors",
+    INDEX,
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template*",
+]
+
+
+# ---------------------------------------------------------------- where a model is
+
+
+def find(path: str) -> Path:
+    """The folder of a path or of a hub id (`owner/name`); Refusal says what to do if there is none.
+
+    A path that does not exist here is looked for in the project's own folder, where the embedded
+    `base` is.
+    """
+    for folder in (Path(path), Path(__file__).parents[1] / path):
+        if folder.exists():
+            return folder
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):
+        raise Refusal(
+            f"{path} is not a model folder: it does not exist (and is no hub id, owner/name)"
+        )
+    return fetch(path)
+
+
+def fetch(hub_id: str) -> Path:
+    """The local copy of a model of huggingface.co: the cache's, without asking the network, or a new one."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(hub_id, allow_patterns=WANTED, local_files_only=True))
+        if not missing_files(folder):  # a download that was broken off leaves a folder, too
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        HfApi().model_info(
+            hub_id, timeout=10
+        )  # seconds; alone the next line would wait for a silent network without end
+        return Path(snapshot_download(hub_id, allow_patterns=WANTED))
+    except GatedRepoError:
+        raise Refusal(
+            f"{hub_id} is gated: accept its licence at https://huggingface.co/{hub_id} and log in with "
+            "`hf auth login`"
+        ) from None
+    except RepositoryNotFoundError:
+        raise Refusal(
+            f"{hub_id} is neither a folder here nor a model on huggingface.co: check the spelling, or log in "
+            "with `hf auth login` if it is private"
+        ) from None
+    except (
+        Exception
+    ) as error:  # no network fails in many ways, by the version of the library and of what it calls
+        cause = error.__cause__ or error
+        reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        raise Refusal(
+            f"{hub_id} is not a folder here and could not be fetched from huggingface.co ({reason}): check the "
+            f"spelling and the network, or run `hf download {hub_id} --local-dir FOLDER` elsewhere and give the "
+            "folder's path"
+        ) from None
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Names of the files that a model folder needs and this one lacks."""
+    parts = [WEIGHTS]
+    if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
+        parts = sorted(set(weight_map(folder).values()))
+    return [
+        name for name in ("config.json", "tokenizer.json", *parts) if not (folder / name).is_file()
+    ]
+
+
+def weight_map(folder: Path) -> dict[str, str]:
+    """Tensor name to file name, from the index of a folder in parts."""
+    found = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and Path(name).name == name for name in found.values()
+    ):
+        raise Refusal(
+            f"{folder}/{INDEX}: no weight_map of tensor names to file names in it; fetch it again"
+        )
+    return found
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_json(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refusal(f"{path}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise Refusal(f"{path}: not a JSON object")
+    return found
+
+
+def read_config(folder: Path) -> dict:
+    """The fields of config.json, in the spelling of transformers 4 or 5, under the names of 4.
+
+    Refused if it asks for something that is not computed. `rope_scaling` is None or the fields of
+    Llama 3.1's; values are checked by whoever reads them.
+    """
+    raw = read_json(folder / "config.json")
+    family = raw.get("model_type")
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise Refusal(f"{folder}: model_type {family!r} is not supported ({known} are)")
+    if raw.get("quantization_config"):
+        raise Refusal(
+            f"{folder}: quantised weights (quantization_config) are not supported: "
+            "take the model in bf16"
+        )
+    if raw.get("hidden_act", "silu") != "silu":
+        raise Refusal(f"{folder}: activation {raw['hidden_act']!r} is not supported (silu is)")
+    if raw.get("use_sliding_window") or set(raw.get("layer_types") or ()) - {"full_attention"}:
+        raise Refusal(
+            f"{folder}: sliding-window attention is not supported (use_sliding_window, layer_types)"
+        )
+    raw["rope_theta"], raw["rope_scaling"] = read_rope(raw, folder)
+    if raw.get("num_key_value_heads") is None:
+        raw["num_key_value_heads"] = raw.get("num_attention_heads")
+    if family == "qwen3":
+        raw.setdefault("head_dim", 128)  # what transformers takes it for
+    # Where a family has no such field, transformers does not read it either.
+    raw["attention_bias"] = family != "qwen2" and raw.get("attention_bias", False)
+    raw["mlp_bias"] = family == "llama" and raw.get("mlp_bias", False)
+    return raw
+
+
+SCALING_FIELDS = (
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+)
+
+
+def read_rope(raw: dict, folder: Path) -> tuple[float, dict | None]:
+    """(rope_theta, fields of the scaling) of a raw config.
+
+    transformers 4 keeps them apart, 5 keeps both in `rope_parameters`.
+    """
+    rope = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    if not isinstance(rope, dict) or any(isinstance(value, dict) for value in rope.values()):
+        raise Refusal(
+            f"{folder}: rope parameters {rope} are not supported (one set for all layers is)"
+        )
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind not in ("default", "llama3"):
+        raise Refusal(f"{folder}: rope scaling {kind!r} is not supported (llama3 is)")
+    for part in (rope, raw):
+        if part.get("partial_rotary_factor", 1.0) != 1.0:
+            raise Refusal(f"{folder}: partial_rotary_factor is not supported")
+    theta = rope.get("rope_theta", raw.get("rope_theta", 10000.0))
+    if kind == "default":
+        return theta, None
+    return theta, {name: rope[name] for name in SCALING_FIELDS if name in rope}
+
+
+def read_tensors(folder: Path, shapes: dict[str, tuple], tied: bool, device):
+    """(name, tensor) of each of the tensors that `shapes` names, one after another.
+
+    Only one of them is in memory at a time. A Refusal names what is missing, surplus, misshapen or
+    damaged. tied: the head is the embedding, and a second copy of it is passed over.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file_name = WEIGHTS
+    try:
+        if (folder / WEIGHTS).is_file():
+            with safe_open(str(folder / WEIGHTS), "pt") as file:
+                files = dict.fromkeys(file.keys(), WEIGHTS)
+        else:
+            files = weight_map(folder)
+        # Some folders store the tied head a second time, or the rotary frequencies, which are
+        # computed.
+        names = {name for name in files if not name.endswith("rotary_emb.inv_freq")}
+        if tied:
+            names.discard("lm_head.weight")
+        for problem, found in (
+            ("missing", shapes.keys() - names),
+            ("surplus", names - shapes.keys()),
+        ):
+            if found:
+                raise Refusal(
+                    f"{folder}: {problem} tensor {min(found)} ({len(found)} {problem} in all)"
+                )
+        for name in sorted(names):
+            file_name = files[name]
+            # Opened anew for each tensor: the file's pages are let go with it.
+            with safe_open(str(folder / file_name), "pt", device=str(device)) as file:
+                shape = tuple(file.get_slice(name).get_shape())
+                if shape != shapes[name]:
+                    raise Refusal(
+                        f"{folder}: tensor {name} has shape {shape}, config.json says {shapes[name]}"
+                    )
+                yield name, file.get_tensor(name)
+    except SafetensorError as error:
+        raise Refusal(
+            f"{folder}/{file_name} is damaged ({error}); fetch or save it again"
+        ) from None
+
+
+def read_tokenizer(folder: Path):
+    """The tokenizer of a folder, which cuts text as its tokenizer.json says."""
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    probe = "It's 1234+56 = 1290.\n\n  Naïve cafés: x²,\t中文 \n"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        exact = (
+            Tokenizer.from_file(str(folder / "tokenizer.json"))
+            .encode(probe, add_special_tokens=False)
+            .ids
+        )
+        # transformers 5 cuts text by the family's own rule, whatever the file says: wrong for DeepSeek's distilled models
+        if tokenizer(probe, add_special_tokens=False)["input_ids"] != exact:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
+        return tokenizer
+    except Exception as error:  # a damaged file fails in many ways, none of them its own
+        raise Refusal(f"{folder}: the tokenizer cannot be read ({error})") from None
+
+
+def read_stop_ids(folder: Path, tokenizer, vocab_size: int) -> tuple[int, ...]:
+    """All ids that end a response: those of config.json, of generation_config.json and of the tokenizer."""
+    listed = [tokenizer.eos_token_id]
+    for name in ("config.json", "generation_config.json"):
+        found = read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
+        listed += found if isinstance(found, list) else [found]
+    stops = [i for i in listed if i is not None]
+    if not stops:
+        raise Refusal(
+            f"{folder}: the tokenizer has no stop token (eos_token); responses could never end"
+        )
+    for i in stops:
+        if type(i) is not int or not 0 <= i < vocab_size:
+            raise Refusal(
+                f"{folder}: stop token {i!r} (eos_token_id) is no id of a vocabulary of {vocab_size}"
+            )
+    return tuple(sorted(set(stops)))
+
+
+def check_complete(folder: Path) -> None:
+    """A Refusal if this is not a model folder with all its files."""
+    missing = missing_files(folder)
+    if not missing:
+        return
+    more = ""
+    if (folder / "checkpoints").is_dir():
+        more = f" (this is a run: give one of its models, {folder}/checkpoints/step-N)"
+    elif len(missing) > 1 and (folder / "config.json").is_file():
+        more = f" ({len(missing)} files are missing: the download did not end? fetch it again)"
+    raise Refusal(f"{folder} is not a model folder: no {missing[0]} in it{more}")
+
+
+# ---------------------------------------------------------------- writing
+
+
+def config_json(fields: dict, stop_ids: tuple[int, ...], tokenizer, dtype: torch.dtype) -> dict:
+    """What config.json says of a model, in the spelling of transformers 4, which 5 reads as well.
+
+    fields: as `read_config` returns them, head_dim always said: transformers takes Qwen3's for 128
+    otherwise.
+    """
+    fields = dict(fields)
+    family = fields["model_type"]
+    if family == "qwen2":
+        del fields["attention_bias"]
+    if family != "llama":
+        del fields["mlp_bias"]
+    if fields["rope_scaling"]:
+        fields["rope_scaling"] = {"rope_type": "llama3", **fields["rope_scaling"]}
+    stops = list(stop_ids) if len(stop_ids) > 1 else stop_ids[0]
+    return {
+        "architectures": [FAMILIES[family]],
+        "hidden_act": "silu",
+        "attention_dropout": 0.0,
+        "use_sliding_window": False,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": stops,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+        **fields,
+    }
+
+
+def write(
+    folder: Path,
+    fields: dict,
+    stop_ids: tuple[int, ...],
+    tensors: dict[str, torch.Tensor],
+    tokenizer,
+) -> None:
+    """The files of a model: config.json, generation_config.json, model.safetensors, tokenizer's."""
+    from safetensors.torch import save_file
+
+    dtype = next(iter(tensors.values())).dtype
+    config = config_json(fields, stop_ids, tokenizer, dtype)
+    generation = {"eos_token_id": config["eos_token_id"]}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+    tokenizer.save_pretrained(folder)
+    whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner alone
