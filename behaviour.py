@@ -14,7 +14,7 @@ Every pattern is bounded and every scan goes once over the text, so the cost is 
 """
 import re
 
-import extract
+import grader
 import reward
 from tasks import Problem
 
@@ -100,7 +100,7 @@ def candidates(text: str, problem: Problem) -> list[tuple[int, str]]:
     else:
         starts = [box.start() for box in re.finditer(r"\\(?:boxed|fbox) ?\{", text)] + [len(text)]
         for start, after in zip(starts, starts[1:]):
-            if answer := extract.last_boxed(text[start:min(after, start + 3 * LONGEST)]):
+            if answer := grader.last_boxed(text[start:min(after, start + 3 * LONGEST)]):
                 found.append((text.index(answer, start) + len(answer) + 1, answer))
         for pattern in (STATED, LAST):
             found += [(match.end(match.lastindex), match[match.lastindex]) for match in pattern.finditer(text)]

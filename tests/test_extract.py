@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config import Refusal
-from extract import LONGEST_BOX, LONGEST_NUMBER, STYLES, TAGS, extract_answer, last_boxed, read_response
+from extract import LONGEST_NUMBER, STYLES, TAGS, extract_answer, read_response
+from grader.answer import LONGEST_BOX, last_boxed
 
 
 @pytest.mark.parametrize("response, answer", [

@@ -5,10 +5,9 @@ import re
 import pytest
 from conftest import DATA_FOLDER
 
-import latex
-import lexer
 import tasks
-from grader import final_answer, grade_answer
+from grader import grade_answer, lexer, parser
+from grader.answer import final_answer
 from grading_sample import KNOWN, SAMPLE
 
 SHARED = DATA_FOLDER
@@ -37,7 +36,7 @@ def test_golds_that_no_rule_can_read_are_listed(golds):
     for rows in golds.values():
         for p in rows:
             try:
-                latex.parse(p.answer)
+                parser.parse(p.answer)
             except lexer.Unfit:
                 unread.add(p.answer)
     assert unread == TEXT_ALONE

@@ -10,9 +10,9 @@ from fractions import Fraction
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import latex
-from grader import equal_or_raise, grade_answer
-from values import NOT_A_NUMBER
+from grader import grade_answer, parser
+from grader.compare import equal_or_raise
+from grader.values import NOT_A_NUMBER
 
 LIMITS = settings(max_examples=60, deadline=None)  # no deadline: the machine may be busy
 INTS = st.integers(-10 ** 9, 10 ** 9)
@@ -163,7 +163,7 @@ def test_no_text_makes_the_grader_raise(capsys):
                 right = equal_or_raise(said, wanted, error)
             except (*NOT_A_NUMBER, RecursionError):  # known ways of being no answer; grade_answer hides all others too
                 right = False
-            latex.parse.cache_clear()
+            parser.parse.cache_clear()
             took = []
             for _ in range(2):  # the better of two: Python collects garbage now and then
                 began = time.thread_time()

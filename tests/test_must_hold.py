@@ -350,7 +350,7 @@ def test_11_sampling_arithmetic_is_fp32():
 
 
 def test_13_nothing_evaluates_model_text_and_a_reward_costs_bounded_time():
-    for path in ROOT.glob("*.py"):
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("grader/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):  # the builtins by bare name, sympy's string readers by any name
                 called = node.func.id if isinstance(node.func, ast.Name) else ""
