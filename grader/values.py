@@ -27,6 +27,7 @@ SAMPLE_POINTS = 6  # at which two expressions with variables are compared
 WHOLE = set("ijklmnpqNMK")  # letters that stand for whole numbers in floors and ceilings
 WHOLE_MARK = "#"  # beside names of variables: a function wants whole numbers
 FLOOR_MARK = "~"  # beside names of variables: there is a floor or a ceiling
+# Functions of one argument that mpmath calls otherwise
 MPMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "cis": "expj"}
 # What mpmath raises at a pole or for an argument that makes no sense; Unfit is a ValueError.
 NOT_A_NUMBER = (
