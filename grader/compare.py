@@ -204,39 +204,39 @@ def same_as_gold(given: str, gold, tolerance: float, thousands: bool) -> bool:
 # ---------------------------------------------------------------- equality of trees
 
 
-def same_tree(a, b, tolerance: float) -> bool:
-    """Whether two trees say the same; `b` is the gold."""
-    a = without_point_name(a)
-    b = without_point_name(b)
-    if a[0] == "rel" and b[0] == "rel" and same_relation(a, b):
+def same_tree(answer, gold, tolerance: float) -> bool:
+    """Whether two trees say the same."""
+    answer = without_point_name(answer)
+    gold = without_point_name(gold)
+    if answer[0] == "rel" and gold[0] == "rel" and same_relation(answer, gold):
         return True
-    if a[0] == "rel" or b[0] == "rel":
-        called, a = name_and_value(a)
-        asked, b = name_and_value(b)
+    if answer[0] == "rel" or gold[0] == "rel":
+        called, answer = name_and_value(answer)
+        asked, gold = name_and_value(gold)
         if called and asked and called != asked:
-            return same_under_names(called, a, asked, b, tolerance)
-    if is_about_regions(a, b):
-        return same_region(a, b)
-    left = elements(a)
-    right = elements(b)
+            return same_under_names(called, answer, asked, gold, tolerance)
+    if is_about_regions(answer, gold):
+        return same_region(answer, gold)
+    left = elements(answer)
+    right = elements(gold)
     if left is not None or right is not None:
-        return same_elements(a, b, left, right, tolerance)
-    kinds = {a[0], b[0]}
+        return same_elements(answer, gold, left, right, tolerance)
+    kinds = {answer[0], gold[0]}
     if kinds & {"seq", "matrix"}:
-        return same_rows(a, b, tolerance)
-    if kinds & {"mul", "neg", "div"} and (contains(a, "matrix") or contains(b, "matrix")):
-        return same_rows(a, b, tolerance)
+        return same_rows(answer, gold, tolerance)
+    if kinds & {"mul", "neg", "div"} and (contains(answer, "matrix") or contains(gold, "matrix")):
+        return same_rows(answer, gold, tolerance)
     if kinds & {"unit", "pct", "deg"}:
-        return same_measure(a, b, tolerance)
+        return same_measure(answer, gold, tolerance)
     if "based" in kinds:
-        return same_based(a, b)
+        return same_based(answer, gold)
     if "ratio" in kinds:
-        return same_ratio(a, b)
+        return same_ratio(answer, gold)
     if "words" in kinds:
         if not kinds <= {"words", "var"}:
             return False
-        return literal(a[1]).strip("()") == literal(b[1]).strip("()")
-    return same_value(a, b, tolerance)
+        return literal(answer[1]).strip("()") == literal(gold[1]).strip("()")
+    return same_value(answer, gold, tolerance)
 
 
 def without_point_name(tree):
@@ -249,12 +249,12 @@ def without_point_name(tree):
     return tree
 
 
-def is_about_regions(a, b) -> bool:
+def is_about_regions(answer, gold) -> bool:
     """Whether only as sets of real numbers two trees can be the same."""
-    kinds = {a[0], b[0]}
+    kinds = {answer[0], gold[0]}
     if kinds & {"union", "cap", "minus", "rel"} or kinds == {"words", "seq"}:
         return True
-    return lists_inequalities(a) or lists_inequalities(b)
+    return lists_inequalities(answer) or lists_inequalities(gold)
 
 
 def lists_inequalities(tree) -> bool:
@@ -267,16 +267,16 @@ def lists_inequalities(tree) -> bool:
 # ---------------------------------------------------------------- relations
 
 
-def same_relation(a, b) -> bool:
+def same_relation(answer, gold) -> bool:
     """Whether two relations are the same as they stand, before their names are taken away."""
-    if len(a[2]) != len(b[2]):
+    if len(answer[2]) != len(gold[2]):
         return False
-    if len(a[2]) > 1:
-        return same_chain(upwards(a), upwards(b))
-    if a[2] == ["in"]:
+    if len(answer[2]) > 1:
+        return same_chain(upwards(answer), upwards(gold))
+    if answer[2] == ["in"]:
         return False
     try:
-        return proportional(a, b)
+        return proportional(answer, gold)
     except NOT_A_NUMBER:
         return False
 
@@ -288,38 +288,40 @@ def upwards(tree):
     return tree
 
 
-def same_chain(a, b) -> bool:
+def same_chain(answer, gold) -> bool:
     """Whether two chains of < and <= are the same side by side."""
-    if a[2] != b[2] or not set(a[2]) <= {"<", "<="}:
+    if answer[2] != gold[2] or not set(answer[2]) <= {"<", "<="}:
         return False
-    return all(same_tree(x, y, 0.0) for x, y in zip(a[1], b[1]))
+    return all_same(answer[1], gold[1], 0.0)
 
 
-def proportional(a, b) -> bool:
+def proportional(answer, gold) -> bool:
     """Whether two relations differ by moved terms and a factor: 2x = y + 1 and y - 2x + 1 = 0."""
-    if a[2] == b[2] == ["="] and a[1] == b[1][::-1]:
+    if answer[2] == gold[2] == ["="] and answer[1] == gold[1][::-1]:
         return True
-    f = moved_to_the_left(a)
-    g = moved_to_the_left(b)
-    of_f = variables_of(f)
-    of_g = variables_of(g)
+    difference = moved_to_the_left(answer)
+    gold_difference = moved_to_the_left(gold)
+    variables = variables_of(difference)
+    gold_variables = variables_of(gold_difference)
     mp = mp_context()
-    if not of_f or not of_g or is_solved(b):  # 2x + 3 = 13 is not x = 5: that was to be done
+    if not variables or not gold_variables:
+        return False
+    if is_solved(gold):  # 2x + 3 = 13 is not x = 5: that was to be done
         return False
     count_comparison()
     ratios = []
-    for at in sample_points(of_f | of_g, mp):
-        ratio = numeric_value(f, mp, at) / numeric_value(g, mp, at)
+    for at in sample_points(variables | gold_variables, mp):
+        ratio = numeric_value(difference, mp, at) / numeric_value(gold_difference, mp, at)
         if not mp.im(ratio):
             ratios.append(ratio)
     if len(ratios) < 3 or ratios[0] == 0:
         return False
     if not all(is_close(ratio, ratios[0], 1e-40) for ratio in ratios):
         return False
-    sign = a[2][0]
+    sign = answer[2][0]
     if ratios[0] < 0:
         sign = TURNED.get(sign, sign)
-    return b[2][0] == sign
+    return gold[2][0] == sign
 
 
 def moved_to_the_left(relation):
@@ -336,18 +338,17 @@ def is_solved(relation) -> bool:
     return is_name(right) and not variables_of(left)
 
 
-def same_under_names(called, a, asked, b, tolerance: float) -> bool:
+def same_under_names(called, answer, asked, gold, tolerance: float) -> bool:
     """Whether two values with different names are the same.
 
     f(n) = n is f(x) = x, and f(x) = x is y = x.
     """
     if called[0] == "call" and asked[0] == "call":
-        if called[1] != asked[1] or variables_of(asked[2]) & variables_of(a):
+        if called[1] != asked[1] or variables_of(asked[2]) & variables_of(answer):
             return False
-        return same_tree(renamed(a, called[2][0], asked[2][0]), b, tolerance)
-    y = ("var", "y")
-    if {called[0], asked[0]} == {"call", "var"} and (called == y or asked == y):
-        return same_tree(a, b, tolerance)
+        return same_tree(renamed(answer, called[2][0], asked[2][0]), gold, tolerance)
+    if {called[0], asked[0]} == {"call", "var"} and ("var", "y") in (called, asked):
+        return same_tree(answer, gold, tolerance)
     return False
 
 
@@ -410,12 +411,12 @@ def only_rounds(sides: list, at: int) -> bool:
     return about_equal(sides[at], sides[at + 1])
 
 
-def about_equal(a, b) -> bool:
+def about_equal(one, other) -> bool:
     """Whether two constants are equal to 1 %, units aside."""
     mp = mp_context()
-    x = numeric_value(without_mark(a), mp, {})
-    y = numeric_value(without_mark(b), mp, {})
-    return is_close(x, y, 0.01)
+    left = numeric_value(without_mark(one), mp, {})
+    right = numeric_value(without_mark(other), mp, {})
+    return is_close(left, right, 0.01)
 
 
 def can_be_called(value, name, is_member: bool) -> bool:
@@ -446,20 +447,20 @@ def sides_agree(sides: list, signs: list, name) -> bool:
 # ---------------------------------------------------------------- lists, sets, tuples, matrices
 
 
-def same_elements(a, b, left: list | None, right: list | None, tolerance: float) -> bool:
+def same_elements(answer, gold, left: list | None, right: list | None, tolerance: float) -> bool:
     """Whether two lists or sets hold the same, in any order; `left` and `right` are their members.
 
     Where one side is none, a list of one is its member, and x = 1, y = 2 is the tuple (1, 2).
     """
     if right is None:
         if len(left) == 1:
-            return same_tree(left[0], b, tolerance)
-        return is_named_tuple(left, b, tolerance)
+            return same_tree(left[0], gold, tolerance)
+        return is_named_tuple(left, gold, tolerance)
     if left is None:
         if len(right) == 1:
-            return same_tree(a, right[0], tolerance)
-        return is_named_tuple(right, a, tolerance)
-    if "set" in (a[0], b[0]):
+            return same_tree(answer, right[0], tolerance)
+        return is_named_tuple(right, answer, tolerance)
+    if "set" in (answer[0], gold[0]):
         left = distinct(left)
         right = distinct(right)
     if len(left) == len(right) > 1:
@@ -502,7 +503,7 @@ def in_order_of_names(parts: list) -> list | None:
 
 def all_same(left, right, tolerance: float) -> bool:
     """Whether two sequences of one length are the same side by side."""
-    return all(same_tree(x, y, tolerance) for x, y in zip(left, right))
+    return all(same_tree(one, other, tolerance) for one, other in zip(left, right))
 
 
 def matched(left: list, right: list, tolerance: float) -> bool:
@@ -538,19 +539,19 @@ def distinct(parts: list) -> list:
     return found
 
 
-def same_rows(a, b, tolerance: float) -> bool:
+def same_rows(answer, gold, tolerance: float) -> bool:
     """Whether two tuples, intervals or matrices are the same.
 
     Tuples and intervals have an order and brackets, matrices cells; a column may be written as a
     tuple.
     """
-    if a[0] == "seq" and b[0] == "seq":
+    if answer[0] == "seq" and gold[0] == "seq":
         # Two in brackets may be an interval.
-        if len(a[3]) == 2 and (a[1], a[2]) != (b[1], b[2]):
+        if len(answer[3]) == 2 and (answer[1], answer[2]) != (gold[1], gold[2]):
             return False
-        return len(a[3]) == len(b[3]) and all_same(a[3], b[3], tolerance)
-    left = rows_of(a)
-    right = rows_of(b)
+        return len(answer[3]) == len(gold[3]) and all_same(answer[3], gold[3], tolerance)
+    left = rows_of(answer)
+    right = rows_of(gold)
     if left is None or right is None:
         return False
     if list(map(len, left)) != list(map(len, right)):
@@ -630,34 +631,34 @@ def without_mark(tree):
     return tree
 
 
-def same_measure(a, b, tolerance: float) -> bool:
+def same_measure(answer, gold, tolerance: float) -> bool:
     """Whether two values with units, percent or degrees are the same.
 
     One side may leave the unit out, and two different ones are different. 50% is 50 as well as 0.5.
     """
-    marks = [mark_of(a), mark_of(b)]
+    marks = [mark_of(answer), mark_of(gold)]
     if all(marks):
-        return marks[0] == marks[1] and same_tree(a[1], b[1], tolerance)
-    if same_tree(without_mark(a), without_mark(b), tolerance):
+        return marks[0] == marks[1] and same_tree(answer[1], gold[1], tolerance)
+    if same_tree(without_mark(answer), without_mark(gold), tolerance):
         return True
     if "pct" not in marks:
         return False
-    value = exact_value(a)
-    return value is not None and value == exact_value(b)
+    value = exact_value(answer)
+    return value is not None and value == exact_value(gold)
 
 
-def same_based(a, b) -> bool:
+def same_based(answer, gold) -> bool:
     """Whether the digits are the same in one base, which one side may leave out.
 
     In another base the question itself would be an answer.
     """
-    if a[0] == b[0]:
-        return based_value(a) == based_value(b) and a[2] == b[2]
-    based = a
-    other = b
-    if b[0] == "based":
-        based = b
-        other = a
+    if answer[0] == gold[0]:
+        return based_value(answer) == based_value(gold) and answer[2] == gold[2]
+    based = answer
+    other = gold
+    if gold[0] == "based":
+        based = gold
+        other = answer
     if not based[1].lstrip("-").isdecimal() or exact_value(other) != int(based[1]):
         return False
     based_value(based)  # raises if they are no digits of the base
@@ -672,19 +673,19 @@ def based_value(tree) -> int:
     return int(digits, int(base))
 
 
-def same_ratio(a, b) -> bool:
+def same_ratio(answer, gold) -> bool:
     """Whether a : b : c are the same up to a factor; of two parts also as a fraction."""
-    for tree in (a, b):
+    for tree in (answer, gold):
         if tree[0] == "ratio" and not all(map(is_ordinary, tree[1])):
             return False
-    if a[0] == b[0]:
-        return same_proportion(a[1], b[1])
-    ratio = a
-    if b[0] == "ratio":
-        ratio = b
+    if answer[0] == gold[0]:
+        return same_proportion(answer[1], gold[1])
+    ratio = answer
+    if gold[0] == "ratio":
+        ratio = gold
     if len(ratio[1]) != 2:
         return False
-    return same_value(as_fraction(a), as_fraction(b), 0.0)
+    return same_value(as_fraction(answer), as_fraction(gold), 0.0)
 
 
 def is_ordinary(part) -> bool:
@@ -705,7 +706,7 @@ def same_proportion(left: list, right: list) -> bool:
     """Whether the parts of two ratios are proportional."""
     if len(left) != len(right):
         return False
-    for x, y in zip(left[1:], right[1:]):
-        if not same_value(("mul", [x, right[0]]), ("mul", [y, left[0]]), 0.0):
+    for one, other in zip(left[1:], right[1:]):
+        if not same_value(("mul", [one, right[0]]), ("mul", [other, left[0]]), 0.0):
             return False
     return True

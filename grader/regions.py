@@ -24,16 +24,16 @@ class Interval(NamedTuple):
     high_closed: bool
 
 
-def same_region(a, b) -> bool:
+def same_region(first, second) -> bool:
     """Whether two trees are one set of real numbers, or say so of one variable."""
-    called = set(map(str, subjects(a)))
-    asked = set(map(str, subjects(b)))
+    called = set(map(str, subjects(first)))
+    asked = set(map(str, subjects(second)))
     if len(called) > 1 or len(asked) > 1:
         return False
     if called and asked and called != asked:
         return False
-    left = region_of(a)
-    right = region_of(b)
+    left = region_of(first)
+    right = region_of(second)
     if left is None or right is None or len(left) != len(right):
         return False
     return all(same_interval(one, other) for one, other in zip(left, right))
@@ -224,10 +224,10 @@ def meet(left: list[Interval], right: list[Interval]) -> list[Interval]:
     if len(left) * len(right) > MOST_PIECES:
         raise Unfit("too many intervals")
     found = []
-    for a, b in itertools.product(left, right):
+    for one, other in itertools.product(left, right):
         # Of two equal ends the open one is the tighter one.
-        low, low_open = max((a.low, not a.low_closed), (b.low, not b.low_closed))
-        high, high_closed = min((a.high, a.high_closed), (b.high, b.high_closed))
+        low, low_open = max((one.low, not one.low_closed), (other.low, not other.low_closed))
+        high, high_closed = min((one.high, one.high_closed), (other.high, other.high_closed))
         is_point = low == high and not low_open and high_closed
         if low < high or is_point:
             found.append(Interval(low, not low_open, high, high_closed))

@@ -87,22 +87,22 @@ def unchecked_value(tree) -> Fraction | None:
 
 def exact_operation(kind: str, left, right) -> Fraction | None:
     """The value of a sum, product, quotient or power of two trees."""
-    x = exact_value(left)
-    y = exact_value(right)
-    if x is None or y is None:
+    first = exact_value(left)
+    second = exact_value(right)
+    if first is None or second is None:
         return None
     if kind == "add":
-        return x + y
+        return first + second
     if kind == "mul":
-        return x * y
+        return first * second
     if kind == "div":
-        if y == 0:
+        if second == 0:
             raise Unfit("divides by zero")
-        return x / y
-    bits = max(x.numerator.bit_length(), x.denominator.bit_length()) * abs(y)
-    if y.denominator != 1 or bits > MOST_BITS:
+        return first / second
+    bits = max(first.numerator.bit_length(), first.denominator.bit_length()) * abs(second)
+    if second.denominator != 1 or bits > MOST_BITS:
         return None
-    return x ** int(y)
+    return first ** int(second)
 
 
 def exact_count(name: str, arguments: list) -> Fraction | None:
@@ -214,41 +214,41 @@ def numeric_power(base, exponent, fraction: Fraction | None, mp):
     return mp.power(base, exponent)
 
 
-def numeric_function(name: str, x: list, mp):
-    """The value of a named function at the numbers `x`; Unfit if they are too large or too many."""
-    if any(abs(value) > LARGEST_ARGUMENT for value in x):
+def numeric_function(name: str, numbers: list, mp):
+    """The value of a named function; Unfit if its arguments are too large or too many."""
+    if any(abs(value) > LARGEST_ARGUMENT for value in numbers):
         raise Unfit("the argument is too large")
     if name == "max":
-        return max(x)
+        return max(numbers)
     if name == "min":
-        return min(x)
+        return min(numbers)
     if name in ("gcd", "lcm"):
-        return numeric_divisor(name, x, mp)
-    if name == "binom" and len(x) == 2:
-        if max(map(abs, x)) > LARGEST:
+        return numeric_divisor(name, numbers, mp)
+    if name == "binom" and len(numbers) == 2:
+        if max(map(abs, numbers)) > LARGEST:
             raise Unfit("too large")
-        return mp.binomial(*x)
-    if name == "log" and len(x) == 2:
-        return mp.ln(x[0]) / mp.ln(x[1])
-    if len(x) != 1:
-        raise Unfit(f"{name} of {len(x)} arguments")
-    if name in ("factorial", "exp") and abs(x[0]) > LARGEST:
+        return mp.binomial(*numbers)
+    if name == "log" and len(numbers) == 2:
+        return mp.ln(numbers[0]) / mp.ln(numbers[1])
+    if len(numbers) != 1:
+        raise Unfit(f"{name} of {len(numbers)} arguments")
+    if name in ("factorial", "exp") and abs(numbers[0]) > LARGEST:
         raise Unfit("too large")
     if name == "factorial":
-        return mp.gamma(x[0] + 1)
+        return mp.gamma(numbers[0] + 1)
     if name in ("log", "lg"):
-        return mp.ln(x[0]) / mp.ln(10)
+        return mp.ln(numbers[0]) / mp.ln(10)
     if name == "abs":
-        return abs(x[0])
+        return abs(numbers[0])
     if name == "cbrt":
-        return numeric_power(x[0], mp.mpf(1) / 3, Fraction(1, 3), mp)
-    return getattr(mp, MPMATH_NAMES.get(name, name))(x[0])
+        return numeric_power(numbers[0], mp.mpf(1) / 3, Fraction(1, 3), mp)
+    return getattr(mp, MPMATH_NAMES.get(name, name))(numbers[0])
 
 
-def numeric_divisor(name: str, x: list, mp):
+def numeric_divisor(name: str, numbers: list, mp):
     """The greatest common divisor or least common multiple; Unfit if a number is not whole."""
-    whole = [int(value) for value in x]
-    if any(value != n for value, n in zip(x, whole)):
+    whole = [int(value) for value in numbers]
+    if any(value != n for value, n in zip(numbers, whole)):
         raise Unfit("not whole")
     if name == "gcd":
         return mp.mpf(math.gcd(*whole))
@@ -297,55 +297,55 @@ def count_comparison() -> None:
         raise Unfit("too many comparisons")
 
 
-def is_close(x, y, relative: float) -> bool:
+def is_close(left, right, relative: float) -> bool:
     """Whether two numbers are equal to `relative`, and near 0 to what cancellation leaves of it.
 
     Infinities only equal themselves.
     """
-    gap = abs(x - y)
-    if x == y:
+    gap = abs(left - right)
+    if left == right:
         return True
-    if not abs(x) + abs(y) < math.inf:
+    if not abs(left) + abs(right) < math.inf:
         return False
-    if gap <= relative * max(abs(x), abs(y)):
+    if gap <= relative * max(abs(left), abs(right)):
         return True
     if relative < 1e-30:
         return bool(gap <= SMALLEST)
     return bool(gap <= 1e-12)
 
 
-def same_value(a, b, tolerance: float) -> bool:
+def same_value(one, other, tolerance: float) -> bool:
     """Whether two expressions have one value, for all values of their variables.
 
     tolerance: the absolute error that may be between two numbers.
     """
-    left = exact_value(a)
-    right = exact_value(b)
+    left = exact_value(one)
+    right = exact_value(other)
     if left is not None and right is not None:
         if left == right:
             return True
         return bool(tolerance) and abs(left - right) <= Fraction(str(tolerance))
-    variables = variables_of(a) | variables_of(b)
+    variables = variables_of(one) | variables_of(other)
     if tolerance and not variables:
         mp = mp_context()
-        return bool(abs(numeric_value(a, mp, {}) - numeric_value(b, mp, {})) <= tolerance)
+        return bool(abs(numeric_value(one, mp, {}) - numeric_value(other, mp, {})) <= tolerance)
     count_comparison()
     # In double precision first: most pairs differ.
-    return not differ_in_doubles(a, b, variables) and same_at_points(a, b, variables)
+    return not differ_in_doubles(one, other, variables) and same_at_points(one, other, variables)
 
 
-def differ_in_doubles(a, b, variables: set[str]) -> bool:
+def differ_in_doubles(one, other, variables: set[str]) -> bool:
     """Whether double precision tells two expressions apart at the first point."""
     at = sample_points(variables, mpmath.fp)[0]
     try:
-        x = numeric_value(a, mpmath.fp, at)
-        y = numeric_value(b, mpmath.fp, at)
-        return not is_close(x, y, 1e-6)
+        left = numeric_value(one, mpmath.fp, at)
+        right = numeric_value(other, mpmath.fp, at)
+        return not is_close(left, right, 1e-6)
     except NOT_A_NUMBER:
         return False
 
 
-def same_at_points(a, b, variables: set[str]) -> bool:
+def same_at_points(one, other, variables: set[str]) -> bool:
     """Whether two expressions are equal with 60 digits wherever both have a value.
 
     They must have one at two points at least, or at the only one where there are no variables.
@@ -355,16 +355,16 @@ def same_at_points(a, b, variables: set[str]) -> bool:
     met = 0
     for at in points:
         try:
-            x = numeric_value(a, mp, at)
-            y = numeric_value(b, mp, at)
+            left = numeric_value(one, mp, at)
+            right = numeric_value(other, mp, at)
         except NOT_A_NUMBER:
             continue  # a pole
-        if mp.isnan(x) or mp.isnan(y):
+        if mp.isnan(left) or mp.isnan(right):
             continue
         below_zero = min(at.values(), default=1) < 0
-        if met >= 2 and below_zero and (mp.im(x) or mp.im(y)):
+        if met >= 2 and below_zero and (mp.im(left) or mp.im(right)):
             continue  # branches of roots and logarithms may differ below 0
-        if not is_close(x, y, 1e-45):
+        if not is_close(left, right, 1e-45):
             return False
         met += 1
     return met >= min(2, len(points))
