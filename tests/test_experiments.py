@@ -120,7 +120,7 @@ def test_seeds_are_a_list_or_a_range():
 
 def test_the_expected_drift_of_a_geometric_policy():
     expected_drift = length_bias.expected_drift
-    # More stopping is a shorter response: A < 0 lengthens under 1/|o|, nothing does under a constant.
+    # More stopping is a shorter response: A < 0 lengthens under 1/|o|; a constant does nothing.
     for length, drift in ((2, 0.193), (4, 0.212), (8, 0.172), (20, 0.108)):
         assert expected_drift(length, 1.0, constant=False) == pytest.approx(drift, abs=5e-4)
         assert expected_drift(length, -1.0, constant=False) == pytest.approx(-drift, abs=5e-4)
