@@ -2,6 +2,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -30,6 +31,10 @@ def varied_reward(monkeypatch):
 
 def pytest_configure(config):
     torch.set_num_threads(2)
+    # The machine may be busy: no deadline of an example, no complaint that drawing them is slow.
+    patient = dict(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.register_profile("patient", **patient)
+    hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

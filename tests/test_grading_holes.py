@@ -131,4 +131,4 @@ def test_texts_that_were_slow_once():
         for gold in ("5", r"\{1,2\}", "x^2", "x=5", "x>2", "(1,2)"):
             began = time.process_time()
             assert not grade_answer(text, gold), text[:60]
-            assert time.process_time() - began < 1, text[:60]
+            assert time.process_time() - began < 2, text[:60]

@@ -359,9 +359,9 @@ def test_13_nothing_evaluates_model_text_and_a_reward_costs_bounded_time():
                     f"{path.name}:{node.lineno}"
     problem = tasks.draw("countdown", "train", 0, 1)[0]
     for text in ("(" * 10 ** 6, "9**9**9", "</think> <answer>" + "9*" * 10 ** 5, "<answer>" * 10 ** 5):
-        began = time.perf_counter()
+        began = time.process_time()
         assert reward.score("dr_grpo", "x</think> <answer>" + text + "</answer>", problem).total == 0
-        assert time.perf_counter() - began < 0.5
+        assert time.process_time() - began < 0.5
 
 
 def test_15_a_response_at_the_length_limit_earns_0_and_a_sick_run_says_so(capsys):
