@@ -26,7 +26,7 @@ from statistics import mean
 
 import tasks
 import traces
-from behaviour import count
+from evaluation.behaviour import count
 from experiments import lab
 from experiments.length_growth import GUESS, SEARCH
 

@@ -30,11 +30,11 @@ cost 0.15 or half of what `all` is above dots.
 import random
 from pathlib import Path
 
-import behaviour
 import checkpoint
 import reward
 import tasks
 import traces
+from evaluation import behaviour
 from experiments import lab
 
 SEEDS = (30, 31, 32, 33)

@@ -20,8 +20,8 @@ from statistics import mean
 
 import tasks
 import traces
-from behaviour import count
-from eval import behaviours
+from evaluation import behaviours
+from evaluation.behaviour import count
 from experiments import lab
 
 SEEDS = (10, 11, 12, 13, 14)

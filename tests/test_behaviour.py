@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-import behaviour
 import tasks
-from behaviour import KEYWORDS, candidates, count, first_right
+from evaluation import behaviour
+from evaluation.behaviour import KEYWORDS, candidates, count, first_right
 
 COUNTDOWN = tasks.Problem("countdown", "", "", "", {"numbers": (3, 5, 12), "target": 24})
 MATHS = tasks.Problem("math", "", "35", "")

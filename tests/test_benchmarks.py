@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import DATA_FOLDER
 
-import benchmarks
-import eval as evaluation
-import tables
-from benchmarks import BENCHMARKS, PUBLISHED
+import eval as program
 from config import Refusal
+from evaluation import benchmarks, tables
+from evaluation.benchmarks import BENCHMARKS, PUBLISHED
 
 FILES = DATA_FOLDER
 ROWS = json.dumps({"problem": "What is $1+1$?", "answer": 2.0}) + "\n" + \
@@ -142,7 +141,7 @@ def test_a_suite_of_a_known_model_shows_what_was_published(aime24, network, tiny
     flags = ["--model", str(tmp_path / "models--sail--Qwen2.5-Math-7B-Oat-Zero"), "--protocol", "dr-grpo", "--max-new-tokens", "6",
              "--device", "cpu", "--json", str(tmp_path / "f.json")]
     monkeypatch.setattr("sys.argv", ["eval.py", "--suite", "aime24", *flags])
-    evaluation.main()
+    program.main()
     assert "2503.20783" in (shown := capsys.readouterr().out) and "0.433" in shown
     found = json.loads((tmp_path / "f.json").read_text())
     assert found["published"] == pytest.approx(0.433) and found["problems"] == 2 and found["config"]["temperature"] == 0

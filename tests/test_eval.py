@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import checkpoint
-import eval as evaluation
-import responses
+import eval as program
 import sample
-import tables
 import tasks
 from config import Refusal, run
-from eval import EvalConfig, figures, majority, mean_interval, one_spelling, pass_at_k, settled, share_interval
-from responses import Graded, Response
+from eval import EvalConfig, settled
+from evaluation import Graded, Response, behaviours, figures, responses, summary, tables
+from evaluation.statistics import majority, mean_interval, pass_at_k, share_interval
+from evaluation.summary import one_spelling
 from reward import Reward
 
 
@@ -157,7 +157,7 @@ def test_what_was_not_drawn_is_wrong_and_in_no_length_or_truncated_share():
     found = figures(graded(drawn, not_drawn))
     assert (found["too_long"], found["pass@1"], found["pass@2"]) == (1, 1 / 4, 1 / 2)
     assert (found["length"], found["length_wrong"], found["truncated"]) == (15, 20, 0)
-    nothing = figures(graded(not_drawn)) | evaluation.behaviours(graded(not_drawn))
+    nothing = figures(graded(not_drawn)) | behaviours(graded(not_drawn))
     assert nothing["pass@1"] == 0
     assert nothing["length"] is nothing["truncated"] is nothing["efficiency"] is nothing["switches_share"] is None
     assert "1 of 1 prompts do not fit" in tables.table({"none": nothing})
@@ -181,10 +181,10 @@ def test_spellings_are_compared_exactly_whatever_the_tolerance():
 
 def test_a_vote_compares_a_bounded_number_of_spellings(monkeypatch):
     calls = []
-    monkeypatch.setattr(evaluation.reward, "check", lambda *a: calls.append(a) or (False, True, ""))
+    monkeypatch.setattr(summary.reward, "check", lambda *a: calls.append(a) or (False, True, ""))
     answers = [str(i) for i in range(200)]
     assert one_spelling(answers, tasks.Problem("math", "", "", "")) == answers
-    assert len(calls) <= 200 * evaluation.MOST_VALUES
+    assert len(calls) <= 200 * summary.MOST_VALUES
 
 
 # ---------------------------------------------------------------- tables
@@ -215,7 +215,8 @@ def test_places_in_a_text_are_known_in_tokens_exactly_at_the_marks_and_between_t
 
 def test_the_marks_of_a_response_count_what_its_tokens_are_in_text(tokenizer):
     ids = tokenizer("10+13=23\n23-10=13 yes</think> <answer>(10+13)-10</answer>")["input_ids"] * 3
-    kept = responses.keep(tokenizer, sample.Rollout([1], ids, [0.0] * len(ids), True))
+    rollout = sample.Rollout([1], ids, [0.0] * len(ids), True)
+    kept = responses.keep(tokenizer, rollout, sample.text_of(tokenizer, rollout))
     for i in range(0, len(ids), responses.STRIDE):
         until = len(tokenizer.decode(ids[:i], skip_special_tokens=True))
         if until:
@@ -225,14 +226,14 @@ def test_the_marks_of_a_response_count_what_its_tokens_are_in_text(tokenizer):
 
 def command(monkeypatch, capsys, *flags):
     monkeypatch.setattr("sys.argv", ["eval.py", *map(str, flags)])
-    evaluation.main()
+    program.main()
     return capsys.readouterr().out
 
 
 def refusal(monkeypatch, capsys, *flags):
     monkeypatch.setattr("sys.argv", ["eval.py", *map(str, flags)])
     with pytest.raises(SystemExit) as stop:
-        run(evaluation.main)
+        run(program.main)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1
     return error
@@ -301,8 +302,8 @@ def test_a_damaged_file_is_refused_by_line(harm, says, saved, monkeypatch, capsy
 # ---------------------------------------------------------------- python eval.py
 
 def test_held_out_problems_are_the_first_of_one_list():
-    assert evaluation.held_out("countdown", 30)[:10] == evaluation.held_out("countdown", 10)
-    assert all(tasks.split_of(p.key) == "held-out" for p in evaluation.held_out("kk:2", 20))
+    assert program.held_out("countdown", 30)[:10] == program.held_out("countdown", 10)
+    assert all(tasks.split_of(p.key) == "held-out" for p in program.held_out("kk:2", 20))
 
 
 def test_of_a_file_the_held_out_side_is_taken_or_all_of_it(tmp_path):
@@ -310,9 +311,9 @@ def test_of_a_file_the_held_out_side_is_taken_or_all_of_it(tmp_path):
     with open(file, "w") as rows:
         rows.writelines(json.dumps({"q": f"q{i}", "a": i}) + "\n" for i in range(100))
     side = tasks.read_jsonl(file, "q", "a")["held-out"]
-    assert evaluation.held_out("", 0, file, "q", "a") == side and 0 < len(side) < 50
-    assert evaluation.held_out("", 3, file, "q", "a") == side[:3]
-    whole = evaluation.held_out("math", 0, file, "q", "a", split="all")
+    assert program.held_out("", 0, file, "q", "a") == side and 0 < len(side) < 50
+    assert program.held_out("", 3, file, "q", "a") == side[:3]
+    whole = program.held_out("math", 0, file, "q", "a", split="all")
     assert [(p.question, p.answer, p.task) for p in whole] == [(f"q{i}", str(i), "math") for i in range(100)]
 
 
@@ -380,10 +381,10 @@ def test_no_prompt_that_fits_is_no_crash(tiny_folder, tmp_path, monkeypatch, cap
 def test_a_protocols_length_is_lowered_to_the_context_aloud_and_one_given_by_hand_is_not(capsys):
     prompts, by_hand = [[0] * 100, [0] * 500], {"protocol", "max_new_tokens"}
     c = EvalConfig(protocol="dr-grpo", max_new_tokens=3000)
-    assert evaluation.fitted(c, {"protocol"}, 4096, prompts).max_new_tokens == 3000 and not capsys.readouterr().out
-    assert evaluation.fitted(c, {"protocol"}, 2048, prompts).max_new_tokens == 1548
+    assert program.fitted(c, {"protocol"}, 4096, prompts).max_new_tokens == 3000 and not capsys.readouterr().out
+    assert program.fitted(c, {"protocol"}, 2048, prompts).max_new_tokens == 1548
     assert "1548 new tokens, not 3000" in capsys.readouterr().out
-    assert evaluation.fitted(c, {"protocol"}, 900, prompts).max_new_tokens == 450  # half, if prompts are that long
-    assert evaluation.fitted(c, by_hand, 3100, prompts).max_new_tokens == 3000
+    assert program.fitted(c, {"protocol"}, 900, prompts).max_new_tokens == 450  # half, if prompts are that long
+    assert program.fitted(c, by_hand, 3100, prompts).max_new_tokens == 3000
     with pytest.raises(Refusal, match="no room for a prompt"):
-        evaluation.fitted(c, by_hand, 2048, prompts)
+        program.fitted(c, by_hand, 2048, prompts)
