@@ -110,9 +110,9 @@ def held_out(
     levels: str = "",
     split: str = "held-out",
 ) -> list[tasks.Problem]:
-    """The first n problems of a task's or file's held-out side, or of the whole file; 0 takes all.
+    """The first n problems of a task's or file's held-out side, or of the whole file.
 
-    They are the same for every run and seed.
+    Of a file 0 takes all. They are the same for every run and seed.
     """
     if data is None:
         return tasks.draw(task, "held-out", 0, n)

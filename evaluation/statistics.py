@@ -30,16 +30,22 @@ def majority(answers: list[str | None], right: list[bool]) -> float:
     Answers are compared as text; one text is right or wrong for all who gave it, decided by the
     share of them that was.
     """
-    votes = Counter(answer for answer in answers if answer is not None)
+    votes = Counter()
+    right_votes = Counter()
+    for answer, answer_is_right in zip(answers, right):
+        if answer is None:
+            continue
+        votes[answer] += 1
+        if answer_is_right:
+            right_votes[answer] += 1
     if not votes:
         return 0.0
     most = max(votes.values())
-    tied = [answer for answer, count in votes.items() if count == most]
-    shares = []
-    for answer in tied:
-        right_votes = sum(ok for given, ok in zip(answers, right) if given == answer)
-        shares.append(right_votes / most)
-    return sum(shares) / len(tied)
+    shares = []  # of the tied answers, how often each was right
+    for answer, count in votes.items():
+        if count == most:
+            shares.append(right_votes[answer] / most)
+    return sum(shares) / len(shares)
 
 
 def share_interval(values: list[float], k: int | None = None) -> Interval:

@@ -13,9 +13,8 @@ from evaluation import behaviour
 from evaluation.responses import Graded, tokens_until
 from evaluation.statistics import Interval, majority, mean_interval, pass_at_k, share_interval
 
-MOST_VALUES = (
-    16  # different values that a spelling is compared with: a vote beyond these stands for itself
-)
+# Different values that a spelling is compared with: a vote beyond these stands for itself.
+MOST_VALUES = 16
 
 
 def with_intervals(found: dict[str, Interval]) -> dict:
@@ -27,13 +26,27 @@ def with_intervals(found: dict[str, Interval]) -> dict:
     return columns
 
 
+def together(records: list[dict]) -> dict[str, list]:
+    """Records that have the same names, as one: under each name the list of their values."""
+    lists = {}
+    for record in records:
+        for name, value in record.items():
+            lists.setdefault(name, []).append(value)
+    return lists
+
+
+def drawn_of(graded: list[Graded]) -> list[Graded]:
+    """The groups for which responses were drawn."""
+    return [group for group in graded if group.drawn]
+
+
 # ---------------------------------------------------------------- accuracy and lengths
 
 
 def figures(graded: list[Graded]) -> dict:
     """Every figure as {"name": value, "name_ci": [low, high]}; one that no response has is None."""
     k = len(graded[0].responses)
-    drawn = [group for group in graded if group.drawn]
+    drawn = drawn_of(graded)
     found = {"problems": len(graded), "k": k, "too_long": len(graded) - len(drawn)}
     found |= with_intervals(accuracy_intervals(graded, k))
     found |= with_intervals(length_intervals(drawn, k))
@@ -42,27 +55,26 @@ def figures(graded: list[Graded]) -> dict:
 
 def accuracy_intervals(graded: list[Graded], k: int) -> dict[str, Interval]:
     """The intervals of pass@1, of pass@2, 4, 8, ... up to k and, of several responses, of maj@k."""
-    right_counts = [sum(group.right) for group in graded]
-    found = {"pass@1": share_interval([count / k for count in right_counts], k)}
-    for size in sizes_up_to(k):
-        values = [pass_at_k(k, count, size) for count in right_counts]
-        found[f"pass@{size}"] = share_interval(values, k)
-    if k > 1:
-        votes = [vote(group) for group in graded]
-        found[f"maj@{k}"] = share_interval(votes, k)
+    by_group = together([accuracies(group, k) for group in graded])
+    found = {}
+    for name, values in by_group.items():
+        found[name] = share_interval(values, k)
     return found
 
 
-def sizes_up_to(k: int) -> list[int]:
-    """The powers of two from 2 on that are below k, and k itself unless it is 1."""
-    sizes = []
+def accuracies(group: Graded, k: int) -> dict[str, float]:
+    """What one problem contributes to each of these."""
+    right = sum(group.right)
+    found = {"pass@1": right / k}
     size = 2
     while size < k:
-        sizes.append(size)
+        found[f"pass@{size}"] = pass_at_k(k, right, size)
         size *= 2
     if k > 1:
-        sizes.append(k)
-    return sizes
+        found[f"pass@{k}"] = pass_at_k(k, right, k)
+        answers = one_spelling(group.answers, group.problem)
+        found[f"maj@{k}"] = majority(answers, group.right)
+    return found
 
 
 def length_intervals(drawn: list[Graded], k: int) -> dict[str, Interval]:
@@ -77,9 +89,11 @@ def length_intervals(drawn: list[Graded], k: int) -> dict[str, Interval]:
     for group in drawn:
         unfinished = sum(not response.finished for response in group.responses)
         hit_limit.append(unfinished / k)
-        lengths.append([response.tokens for response in group.responses])
-        lengths_right.append(lengths_where(group, right=True))
-        lengths_wrong.append(lengths_where(group, right=False))
+        right = lengths_where(group, right=True)
+        wrong = lengths_where(group, right=False)
+        lengths.append(right + wrong)
+        lengths_right.append(right)
+        lengths_wrong.append(wrong)
     return {
         "truncated": share_interval(hit_limit, k),
         "length": mean_interval(lengths),
@@ -89,17 +103,12 @@ def length_intervals(drawn: list[Graded], k: int) -> dict[str, Interval]:
 
 
 def lengths_where(group: Graded, right: bool) -> list[int]:
-    """The lengths, in tokens, of the right responses of a group or of its wrong ones."""
+    """The lengths of the right responses of a group, or of its wrong ones."""
     pairs = zip(group.responses, group.right)
     return [response.tokens for response, was_right in pairs if was_right == right]
 
 
 # ---------------------------------------------------------------- votes
-
-
-def vote(group: Graded) -> float:
-    """What the majority of a group's answers is worth, each value counted once."""
-    return majority(one_spelling(group.answers, group.problem), group.right)
 
 
 def one_spelling(answers: list[str | None], problem: tasks.Problem) -> list[str | None]:
@@ -110,10 +119,11 @@ def one_spelling(answers: list[str | None], problem: tasks.Problem) -> list[str 
     """
     if problem.task != "math":
         return answers
-    votes = Counter(answer for answer in answers if answer is not None)
     values = []
     spelling = {None: None}
-    for answer, _ in votes.most_common():
+    for answer, _ in Counter(answers).most_common():
+        if answer is None:
+            continue
         value = equal_value(answer, values, problem)
         if value is None:
             value = answer
@@ -143,11 +153,11 @@ def behaviours(graded: list[Graded]) -> dict:
     wrong response; `efficiency_right` is its mean over right responses alone.
     """
     k = len(graded[0].responses)
-    drawn = [group for group in graded if group.drawn]
-    counts = [counts_of(group) for group in drawn]
+    drawn = drawn_of(graded)
+    counts = together(list(map(counts_of, drawn)))
     found = {}
     for name in behaviour.RULES:
-        by_group = [group_counts[name] for group_counts in counts]
+        by_group = counts.get(name, [])  # none, if nothing was drawn at all
         shares = [sum(map(bool, numbers)) / k for numbers in by_group]
         found[name] = mean_interval(by_group)
         found[name + "_share"] = share_interval(shares, k)
@@ -165,11 +175,7 @@ def behaviours(graded: list[Graded]) -> dict:
 
 def counts_of(group: Graded) -> dict[str, list[int]]:
     """Of each behaviour how often it occurs in each response of a group."""
-    counts = {name: [] for name in behaviour.RULES}
-    for response in group.responses:
-        for name, count in behaviour.count(response.text, group.problem).items():
-            counts[name].append(count)
-    return counts
+    return together([behaviour.count(response.text, group.problem) for response in group.responses])
 
 
 def efficiencies(group: Graded) -> list[float]:
