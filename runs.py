@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 
-import benchmarks
 import checkpoint
 import decode
 import jsonl
@@ -28,6 +27,7 @@ import model as lm
 import sample
 import tasks
 from config import Refusal, check_values
+from evaluation import benchmarks
 from files import new_folder, write_file
 from optim import MasterAdamW, default_budget, pick_device
 

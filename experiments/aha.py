@@ -32,7 +32,7 @@ from statistics import mean
 
 import tasks
 import traces
-from behaviour import count
+from evaluation.behaviour import count
 from experiments import figures, training
 from experiments.evidence import (
     above,

@@ -40,11 +40,11 @@ import random
 from pathlib import Path
 from statistics import mean
 
-import behaviour
 import checkpoint
 import reward
 import tasks
 import traces
+from evaluation import behaviour
 from experiments import figures, training
 from experiments.evidence import (
     above,

@@ -22,8 +22,8 @@ from statistics import mean
 
 import tasks
 import traces
-from behaviour import count
-from eval import behaviours
+from evaluation import behaviours
+from evaluation.behaviour import count
 from experiments import figures, training
 from experiments.evidence import (
     above,
