@@ -1,196 +1,187 @@
-"""Accuracy with its uncertainty: pass@1, avg@k, pass@k, maj@k, lengths, the truncated share, and behaviours by rule.
+"""Accuracy with its uncertainty: pass@1, avg@k, pass@k and maj@k.
+
+Beside it the lengths, the truncated share, and behaviours by rule.
 
     python eval.py --model base --task countdown --n 512 --k 16 --json out.json
-    python eval.py --model MODEL --template qwen-math --suite math --protocol dr-grpo --save out.jsonl
+    python eval.py --model MODEL --template qwen-math --suite math --protocol dr-grpo
+    python eval.py --model MODEL --save out.jsonl
     python eval.py --regrade out.jsonl
 
-Intervals are by problem: the k responses to one problem are not k independent pieces of evidence. A prompt that does
-not fit the context counts as wrong; its problem is in every share of right answers, and in no length, truncated share
-or behaviour, because nothing was drawn for it.
+Intervals are by problem: the k responses to one problem are not k independent pieces of evidence.
+A prompt that does not fit the context counts as wrong; its problem is in every share of right
+answers, and in no length, truncated share or behaviour, because nothing was drawn for it.
+
+Responses are drawn here. What is kept of them, and the figures, are the business of `evaluation/`.
 """
+
 import json
-import math
 import os
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import behaviour
-import benchmarks
-import model as lm
 import extract
 import jsonl
-import responses
+import model as lm
 import reward
 import sample
-import tables
 import tasks
 from config import Refusal, check_values, parse, run, setting
-from storage.folders import write_file
+from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
 from optim import pick_device
-from responses import Graded, Response
+from storage.folders import write_file
 
-Z = 1.96  # two-sided 95 %
-MOST_VALUES = 16  # different values that a spelling is compared with: a vote beyond these stands for itself
-
-# How the systems measure: temperature, top-p, longest response, responses a problem. A flag given by hand beats it.
+# How the systems measure: temperature, top-p, longest response, responses a problem.
+# A flag given by hand beats it.
 PROTOCOLS = {
-    "dr-grpo": dict(temperature=0.0, top_p=1.0, max_new_tokens=3000, k=1),  # arXiv 2503.20783
-    "r1": dict(temperature=0.6, top_p=0.95, max_new_tokens=32768, k=16),  # 2501.12948: 4 to 64 responses, by benchmark
-    "simplerl-zoo": dict(temperature=1.0, top_p=0.95, max_new_tokens=16000, k=1),  # 2503.18892; AIME24 also with k 32
+    # arXiv 2503.20783
+    "dr-grpo": dict(temperature=0.0, top_p=1.0, max_new_tokens=3000, k=1),
+    # arXiv 2501.12948: 4 to 64 responses, by benchmark
+    "r1": dict(temperature=0.6, top_p=0.95, max_new_tokens=32768, k=16),
+    # arXiv 2503.18892; AIME24 also with k 32
+    "simplerl-zoo": dict(temperature=1.0, top_p=0.95, max_new_tokens=16000, k=1),
 }
 
 
-def pass_at_k(n: int, right: int, k: int) -> float:
-    """Probability that k of n responses, drawn without replacement, hold a right one (arXiv 2107.03374, eq. 1)."""
-    if not 1 <= k <= n:
-        raise ValueError(f"pass@{k} needs at least {k} responses, not {n}")
-    return 1.0 - math.comb(n - right, k) / math.comb(n, k)
+# ---------------------------------------------------------------- an evaluation
 
 
-def majority(answers: list[str | None], right: list[bool]) -> float:
-    """1.0 if the commonest answer is right. Responses without an answer do not vote.
+def evaluate(
+    model,
+    tokenizer,
+    problems: list[tasks.Problem],
+    template: str,
+    reward_name: str,
+    k: int,
+    sampling: sample.Sampling,
+    seed: int,
+    progress: str | None = None,
+    style: str = "auto",
+    slots: int = 256,
+    decoder=None,
+) -> tuple[dict, list[Graded]]:
+    """Sample k responses to each problem and grade them; (figures, graded).
 
-    Ties: the expected value of drawing one of the tied answers at random. If nobody answers: 0. Answers are compared as
-    text; one text is right or wrong for all who gave it, decided by the share of them that was.
+    `slots` responses decode at a time, or as many as `decoder` has. `progress` names the bar.
     """
-    votes = Counter(answer for answer in answers if answer is not None)
-    if not votes:
-        return 0.0
-    most = max(votes.values())
-    tied = [answer for answer, n in votes.items() if n == most]
-    return sum(sum(r for a, r in zip(answers, right) if a == answer) / most for answer in tied) / len(tied)
-
-
-def one_spelling(answers: list[str | None], problem: tasks.Problem) -> list[str | None]:
-    """Maths answers, each in the commonest spelling of its value, so that `1/2` and `0.5` vote together.
-
-    A rarer spelling is graded as if the commoner one were the right answer, exactly, whatever tolerance the problem has.
-    """
-    if problem.task != "math":
-        return answers
-    values, spelling = [], {None: None}
-    for answer, _ in Counter(answer for answer in answers if answer is not None).most_common():
-        equal = (value for value in values if reward.check(answer, replace(problem, answer=value, facts={}))[0])
-        spelling[answer] = next(equal, answer)
-        if spelling[answer] == answer and len(values) < MOST_VALUES:
-            values.append(answer)
-    return [spelling[answer] for answer in answers]
-
-
-def share_interval(values: list[float], k: int | None = None) -> tuple[float, float, float]:
-    """(mean, low, high) of per-problem values in [0, 1], each from `k` responses.
-
-    Wilson's score interval at the sample size that gives the observed variance of the mean: with one response a problem
-    it is the usual Wilson interval, with many it narrows as far as the problems differ from each other only.
-    """
-    n, mean = len(values), sum(values) / len(values)
-    spread = sum((v - mean) ** 2 for v in values) / n
-    size = n * mean * (1 - mean) / spread if spread > 1e-12 else n  # problems that all agree say no more than n can
-    size = min(size, n * k) if k else size  # nor do k responses a problem say more than n * k independent ones
-    centre, half = (mean + Z * Z / (2 * size)) / (1 + Z * Z / size), \
-        Z / (1 + Z * Z / size) * math.sqrt(mean * (1 - mean) / size + Z * Z / (4 * size * size))
-    return mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
-
-
-def mean_interval(groups: list[list[float]]) -> tuple[float | None, float | None, float | None]:
-    """(mean, low, high) over all values, one list a problem; the interval is that of a ratio of sums over problems.
-
-    None where nothing can be said: no mean without values, no interval from a single problem.
-    """
-    total = sum(map(len, groups))
-    if not total:
-        return None, None, None
-    mean = sum(map(sum, groups)) / total
-    if sum(map(bool, groups)) == 1:
-        return mean, None, None
-    half = Z * math.sqrt(sum((sum(g) - mean * len(g)) ** 2 for g in groups)) / total
-    return mean, mean - half, mean + half
-
-
-def flat(found: dict[str, tuple]) -> dict:
-    """{"name": (value, low, high)} as {"name": value, "name_ci": [low, high]}."""
-    return {key: part for name, (value, low, high) in found.items()
-            for key, part in ((name, value), (name + "_ci", [low, high]))}
-
-
-def figures(graded: list[Graded]) -> dict:
-    """Every figure as {"name": value, "name_ci": [low, high]}; one that no response has is None."""
-    k, drawn = len(graded[0].responses), [g for g in graded if g.responses[0].tokens]
-    right = [[r.accuracy == 1.0 for r in g.rewards] for g in graded]
-    sizes = sorted({1 << i for i in range(k.bit_length())} | {k})
-    found = {"pass@1": share_interval([sum(row) / k for row in right], k)}
-    found |= {f"pass@{j}": share_interval([pass_at_k(k, sum(row), j) for row in right], k) for j in sizes if j > 1}
-    if k > 1:
-        votes = [majority(one_spelling(g.answers, g.problem), row) for g, row in zip(graded, right)]
-        found[f"maj@{k}"] = share_interval(votes, k)
-    hit_limit = [sum(not r.finished for r in g.responses) / k for g in drawn]
-    found["truncated"] = share_interval(hit_limit, k) if drawn else (None, None, None)
-    lengths = [[(r.tokens, earned.accuracy == 1.0) for r, earned in zip(g.responses, g.rewards)] for g in drawn]
-    found["length"] = mean_interval([[n for n, _ in row] for row in lengths])
-    found["length_right"] = mean_interval([[n for n, ok in row if ok] for row in lengths])
-    found["length_wrong"] = mean_interval([[n for n, ok in row if not ok] for row in lengths])
-    return {"problems": len(graded), "k": k, "too_long": len(graded) - len(drawn), **flat(found)}
-
-
-def behaviours(graded: list[Graded]) -> dict:
-    """Of each behaviour the mean count a response and `_share`, the responses with any; and the outcome efficiency.
-
-    Outcome efficiency (arXiv 2412.21187): tokens up to the first right answer by all tokens, 0 for a wrong response;
-    `efficiency_right` is its mean over right responses alone.
-    """
-    drawn, found, k = [g for g in graded if g.responses[0].tokens], {}, len(graded[0].responses)
-    counts = [[behaviour.count(r.text, g.problem) for r in g.responses] for g in drawn]
-    for name in behaviour.RULES:
-        found[name] = mean_interval([[c[name] for c in row] for row in counts])
-        some = [sum(c[name] > 0 for c in row) / k for row in counts]
-        found[name + "_share"] = share_interval(some, k) if some else (None, None, None)
-    spent = [[responses.tokens_until(r, behaviour.first_right(r.text, g.problem)) / r.tokens if earned.accuracy else None
-              for r, earned in zip(g.responses, g.rewards)] for g in drawn]
-    found["efficiency"] = mean_interval([[share or 0.0 for share in row] for row in spent])
-    found["efficiency_right"] = mean_interval([[share for share in row if share is not None] for row in spent])
-    return flat(found)
-
-
-def evaluate(model, tokenizer, problems: list[tasks.Problem], template: str, reward_name: str, k: int,
-             sampling: sample.Sampling, seed: int, progress: str | None = None,
-             style: str = "auto", slots: int = 256, decoder=None) -> tuple[dict, list[Graded]]:
-    """Sample k responses to each problem, `slots` at a time or as `decoder` has, and grade them; (figures, graded)."""
-    prompts, context = encoded(problems, template, tokenizer), model.config.max_position_embeddings
-    fit = [i for i, prompt in enumerate(prompts) if len(prompt) + sampling.max_new_tokens <= context]
-    rollouts = fit and sample.generate(model, tokenizer, [prompts[i] for i in fit], sampling, k, seed, slots,
-                                       progress=progress, decoder=decoder)
-    kept = {i: [responses.keep(tokenizer, r) for r in rollouts[at * k:(at + 1) * k]] for at, i in enumerate(fit)}
-    graded = [responses.grade(p, kept.get(i, [Response("", 0, False)] * k), reward_name, style)
-              for i, p in enumerate(problems)]
+    prompts = encoded(problems, template, tokenizer)
+    context = model.config.max_position_embeddings
+    longest = context - sampling.max_new_tokens
+    fit = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
+    rollouts = []
+    if fit:
+        rollouts = sample.generate(
+            model,
+            tokenizer,
+            [prompts[i] for i in fit],
+            sampling,
+            n=k,
+            seed=seed,
+            slots=slots,
+            progress=progress,
+            decoder=decoder,
+        )
+    drawn = {i: [] for i in fit}
+    for number, rollout in enumerate(rollouts):
+        i = fit[number // k]  # the k rollouts of a prompt stand together
+        text = sample.text_of(tokenizer, rollout)
+        drawn[i].append(responses.keep(tokenizer, rollout, text))
+    graded = []
+    for i, problem in enumerate(problems):
+        group = drawn.get(i, [responses.NOT_DRAWN] * k)
+        graded.append(responses.grade(problem, group, reward_name, style))
     return figures(graded), graded
 
 
 def encoded(problems: list[tasks.Problem], template: str, tokenizer) -> list[list[int]]:
-    return [tasks.encode(tasks.prompt(p, template, tokenizer), template, tokenizer) for p in problems]
+    """The ids of each problem's prompt."""
+    prompts = []
+    for problem in problems:
+        text = tasks.prompt(problem, template, tokenizer)
+        prompts.append(tasks.encode(text, template, tokenizer))
+    return prompts
+
+
+def held_out(
+    task: str,
+    n: int,
+    data: str | None = None,
+    question_field: str = "",
+    answer_field: str = "",
+    levels: str = "",
+    split: str = "held-out",
+) -> list[tasks.Problem]:
+    """The first n problems of a task's or file's held-out side, or of the whole file.
+
+    Of a file 0 takes all. They are the same for every run and seed.
+    """
+    if data is None:
+        return tasks.draw(task, "held-out", 0, n)
+    kind = "data"
+    if task == "math":
+        kind = "math"
+    how = (data, question_field, answer_field, kind, jsonl.levels_of(levels))
+    if split == "all":
+        problems = tasks.read_rows(*how)
+    else:
+        problems = tasks.read_jsonl(*how)["held-out"]
+    return first(problems, n)
+
+
+def first(problems: list[tasks.Problem], n: int) -> list[tasks.Problem]:
+    """The first n problems; 0 takes all."""
+    if n == 0:
+        return problems
+    return problems[:n]
 
 
 # ---------------------------------------------------------------- python eval.py
 
+
 @dataclass(frozen=True)
 class EvalConfig:
+    """The settings of an evaluation."""
+
     model: str = setting("base", "model folder or hub id")
-    task: str = setting("countdown", "countdown, kk or arithmetic, with a size if you like (countdown:4); math, to grade "
-                                     "the answers of --data as maths")
-    suite: str | None = setting(None, "benchmarks, instead of --task: math (five of them), gsm8k, or names with commas")
-    data_dir: str | None = setting(None, "folder that holds the files of --suite; else they are fetched once")
+    task: str = setting(
+        "countdown",
+        "countdown, kk or arithmetic, with a size if you like (countdown:4); math, to grade the "
+        "answers of --data as maths",
+    )
+    suite: str | None = setting(
+        None,
+        "benchmarks, instead of --task: math (five of them), gsm8k, or names with commas",
+    )
+    data_dir: str | None = setting(
+        None, "folder that holds the files of --suite; else they are fetched once"
+    )
     data: str | None = setting(None, "JSONL file of problems, instead of --task")
-    split: str = setting("held-out", "problems of --data: its held-out side, or all", choices=("held-out", "all"))
-    question_field: str = setting("", "field of --data that holds the question; by default it is found")
+    split: str = setting(
+        "held-out",
+        "problems of --data: its held-out side, or all",
+        choices=("held-out", "all"),
+    )
+    question_field: str = setting(
+        "", "field of --data that holds the question; by default it is found"
+    )
     answer_field: str = setting("", "field of --data that holds the answer; by default it is found")
     levels: str = setting("", "levels of --data that are taken, as 3,4,5 or 3-5; by default all")
-    n: int = setting(512, "problems (of each benchmark); 0 takes all, the default of --suite and --split all")
+    n: int = setting(
+        512,
+        "problems (of each benchmark); 0 takes all, the default of --suite and --split all",
+    )
     k: int = setting(1, "responses per problem")
-    protocol: str | None = setting(None, "temperature, top-p, length and k as a system has them; other flags beat it",
-                                   choices=tuple(PROTOCOLS))
+    protocol: str | None = setting(
+        None,
+        "temperature, top-p, length and k as a system has them; other flags beat it",
+        choices=tuple(PROTOCOLS),
+    )
     template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
-    reward: str = setting("dr_grpo", "rule that decides what is right", choices=tuple(reward.REWARDS))
-    answer_style: str = setting("auto", "where in a response the answer stands", choices=extract.STYLES)
+    reward: str = setting(
+        "dr_grpo", "rule that decides what is right", choices=tuple(reward.REWARDS)
+    )
+    answer_style: str = setting(
+        "auto", "where in a response the answer stands", choices=extract.STYLES
+    )
     max_new_tokens: int = setting(256, "longest response, tokens")
     temperature: float = setting(1.0, "0 is greedy")
     top_k: int = setting(0, "keep the k likeliest tokens; 0 keeps all")
@@ -200,100 +191,237 @@ class EvalConfig:
     seed: int = setting(0, "seed of the draws; the held-out problems are always the same")
     json: str | None = setting(None, "write the figures to this file")
     save: str | None = setting(None, "write every response to this file")
-    regrade: str | None = setting(None, "grade the responses of a file from --save again, without a model")
+    regrade: str | None = setting(
+        None, "grade the responses of a file from --save again, without a model"
+    )
     device: str = setting("auto", "auto, cpu or cuda")
 
 
-def held_out(task: str, n: int, data: str | None = None, question_field: str = "", answer_field: str = "",
-             levels: str = "", split: str = "held-out") -> list[tasks.Problem]:
-    """The first n problems of a task's or file's held-out side, or of the whole file: the same for every run and seed."""
-    if data is None:
-        return tasks.draw(task, "held-out", 0, n)
-    how = data, question_field, answer_field, "math" if task == "math" else "data", jsonl.levels_of(levels)
-    problems = tasks.read_rows(*how) if split == "all" else tasks.read_jsonl(*how)["held-out"]
-    return problems[:n] if n else problems
-
-
-def settled(c: EvalConfig, given: set[str]) -> EvalConfig:
+def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
     """The settings with the protocol's filled in; Refusal if they contradict each other."""
-    if sum(value is not None for value in (c.suite, c.data, c.regrade)) > 1:
-        raise Refusal("choose one of --suite, --data and --regrade")
-    if extra := c.regrade and given - {"regrade", "reward", "answer_style", "json", "save"}:
-        raise Refusal(f"--regrade takes the file's own settings; leave out --{min(extra).replace('_', '-')}")
-    if c.data_dir and not c.suite:
-        raise Refusal("--data-dir holds the files of a --suite: name the suite")
-    if c.data is None and (c.split == "all" or c.levels or c.task == "math"):
-        raise Refusal("--split, --levels and --task math say how to take a file: name it with --data")
-    for flag, file in (("--json", c.json), ("--save", c.save)):  # said before the work, not after it
-        if file and not Path(file).parent.is_dir():
-            raise Refusal(f"{flag} {file}: there is no such folder")
-        if file and (Path(file).is_dir() or not os.access(Path(file).parent, os.W_OK)):
-            raise Refusal(f"{flag} {file}: no file can be written there")
-    if c.save and c.json and Path(c.save).resolve() == Path(c.json).resolve():
-        raise Refusal("--save and --json name the same file")
-    if "task" in given and (c.suite or c.data and c.task != "math"):
-        raise Refusal(f"--task {c.task} beside {'--suite' if c.suite else '--data'}: a file has its own problems (--task math "
-                      "grades those of --data as maths)")
-    whole = {"n": 0} if c.suite or c.split == "all" else {}
-    c = replace(c, **{name: value for name, value in {**whole, **PROTOCOLS.get(c.protocol, {})}.items()
-                      if name not in given})
-    if c.n < (0 if c.data or c.suite else 1) or min(c.k, c.slots) < 1:
+    check_source(settings, given)
+    check_files(settings)
+    check_task(settings, given)
+    settings = with_defaults(settings, given)
+    fewest = 1
+    if settings.data or settings.suite:
+        fewest = 0  # takes all
+    if settings.n < fewest or settings.k < 1 or settings.slots < 1:
         raise Refusal("--n, --k and --slots must be at least 1")
-    return c
+    return settings
 
 
-def fitted(c: EvalConfig, given: set[str], context: int, prompts: list[list[int]]) -> EvalConfig:
-    """A protocol's longest response, lowered to what the longest prompt leaves of the context, at least half of it."""
-    room = max(context - max(map(len, prompts)), context // 2)
-    if c.protocol and "max_new_tokens" not in given and c.max_new_tokens > room:
-        print(f"--protocol {c.protocol}: {room} new tokens, not {c.max_new_tokens}: the model's context is {context}")
-        return replace(c, max_new_tokens=room)
-    if c.max_new_tokens >= context:
-        raise Refusal(f"--max-new-tokens {c.max_new_tokens} leaves no room for a prompt in the model's context of {context}")
-    return c
+def check_source(settings: EvalConfig, given: set[str]) -> None:
+    """Refuse problems from two places at once, and settings of a place that is not named."""
+    sources = (settings.suite, settings.data, settings.regrade)
+    named = [source for source in sources if source is not None]
+    if len(named) > 1:
+        raise Refusal("choose one of --suite, --data and --regrade")
+    extra = given - {"regrade", "reward", "answer_style", "json", "save"}
+    if settings.regrade and extra:
+        flag = min(extra).replace("_", "-")
+        raise Refusal(f"--regrade takes the file's own settings; leave out --{flag}")
+    if settings.data_dir and not settings.suite:
+        raise Refusal("--data-dir holds the files of a --suite: name the suite")
+    of_file = settings.split == "all" or settings.levels or settings.task == "math"
+    if settings.data is None and of_file:
+        raise Refusal(
+            "--split, --levels and --task math say how to take a file: name it with --data"
+        )
 
 
-def sampled(c: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str, list[Graded]]]:
+def check_files(settings: EvalConfig) -> None:
+    """Refuse a file that cannot be written: this is said before the work, not after it."""
+    for flag, file in (("--json", settings.json), ("--save", settings.save)):
+        if not file:
+            continue
+        folder = Path(file).parent
+        if not folder.is_dir():
+            raise Refusal(f"{flag} {file}: there is no such folder")
+        if Path(file).is_dir() or not os.access(folder, os.W_OK):
+            raise Refusal(f"{flag} {file}: no file can be written there")
+    if settings.save and settings.json:
+        if Path(settings.save).resolve() == Path(settings.json).resolve():
+            raise Refusal("--save and --json name the same file")
+
+
+def check_task(settings: EvalConfig, given: set[str]) -> None:
+    """Refuse a task beside a file, but for `math`, which says how the file is graded."""
+    if "task" not in given:
+        return
+    beside = ""
+    if settings.suite:
+        beside = "--suite"
+    elif settings.data and settings.task != "math":
+        beside = "--data"
+    if beside:
+        raise Refusal(
+            f"--task {settings.task} beside {beside}: a file has its own problems (--task math "
+            "grades those of --data as maths)"
+        )
+
+
+def with_defaults(settings: EvalConfig, given: set[str]) -> EvalConfig:
+    """The settings as a whole file and the protocol have them, but for those given by hand."""
+    changes = {}
+    if settings.suite or settings.split == "all":
+        changes["n"] = 0
+    changes.update(PROTOCOLS.get(settings.protocol, {}))
+    for name in given:
+        changes.pop(name, None)
+    return replace(settings, **changes)
+
+
+def fitted(
+    settings: EvalConfig, given: set[str], context: int, prompts: list[list[int]]
+) -> EvalConfig:
+    """The settings with a protocol's longest response lowered to what the context leaves, aloud.
+
+    That is what the longest prompt leaves, and at least half of the context. A length given by hand
+    stays; Refusal if it leaves no room for a prompt.
+    """
+    longest_prompt = max(map(len, prompts))
+    left = max(context - longest_prompt, context // 2)
+    wanted = settings.max_new_tokens
+    by_protocol = settings.protocol and "max_new_tokens" not in given
+    if by_protocol and wanted > left:
+        print(
+            f"--protocol {settings.protocol}: {left} new tokens, not {wanted}: "
+            f"the model's context is {context}"
+        )
+        return replace(settings, max_new_tokens=left)
+    if wanted >= context:
+        raise Refusal(
+            f"--max-new-tokens {wanted} leaves no room for a prompt in the model's context of "
+            f"{context}"
+        )
+    return settings
+
+
+# ---------------------------------------------------------------- graded problems, drawn or read
+
+
+def problems_of(settings: EvalConfig) -> dict[str, list[tasks.Problem]]:
+    """{benchmark: its problems}; a task or a file is one benchmark."""
+    if settings.suite:
+        suite = benchmarks.load(settings.suite, settings.data_dir)
+        return {name: first(problems, settings.n) for name, problems in suite.items()}
+    name = settings.task
+    if settings.data:
+        name = Path(settings.data).stem
+    problems = held_out(
+        settings.task,
+        settings.n,
+        settings.data,
+        settings.question_field,
+        settings.answer_field,
+        settings.levels,
+        settings.split,
+    )
+    return {name: problems}
+
+
+def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str, list[Graded]]]:
     """(the settings used, the graded problems of each benchmark)."""
-    if c.suite:
-        problems = {name: p[:c.n or None] for name, p in benchmarks.load(c.suite, c.data_dir).items()}
-    else:
-        name = Path(c.data).stem if c.data else c.task
-        problems = {name: held_out(c.task, c.n, c.data, c.question_field, c.answer_field, c.levels,
-                                   c.split)}
-    model, tokenizer = lm.load(c.model, *pick_device(c.device))
-    c = fitted(c, given, model.config.max_position_embeddings,
-               encoded([p for group in problems.values() for p in group], c.template, tokenizer))
-    sampling = sample.Sampling(c.max_new_tokens, c.temperature, c.top_k, c.top_p, c.min_p,
-                               tasks.STOP_STRINGS.get(c.template, ()))
-    return c, {name: evaluate(model, tokenizer, group, c.template, c.reward, c.k, sampling, c.seed, name, c.answer_style,
-                              c.slots)[1] for name, group in problems.items()}
+    found = problems_of(settings)
+    device = pick_device(settings.device)
+    model, tokenizer = lm.load(settings.model, *device)
+    prompts = []
+    for problems in found.values():
+        prompts += encoded(problems, settings.template, tokenizer)
+    settings = fitted(settings, given, model.config.max_position_embeddings, prompts)
+    sampling = sample.Sampling(
+        settings.max_new_tokens,
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+        settings.min_p,
+        tasks.STOP_STRINGS.get(settings.template, ()),
+    )
+    graded = {}
+    for name, problems in found.items():
+        _, graded[name] = evaluate(
+            model,
+            tokenizer,
+            problems,
+            settings.template,
+            settings.reward,
+            settings.k,
+            sampling,
+            settings.seed,
+            progress=name,
+            style=settings.answer_style,
+            slots=settings.slots,
+        )
+    return settings, graded
 
 
-def regraded(c: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str, list[Graded]]]:
+def regraded(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str, list[Graded]]]:
     """(the settings of the saved file with what was given by hand, its problems graded again)."""
-    stored, problems = responses.read(c.regrade)
-    by_hand = {name: getattr(c, name) for name in ("regrade", "json", "save", *given)}
-    c = EvalConfig(**{**check_values(stored, EvalConfig, c.regrade), **by_hand})
-    return c, {name: [responses.grade(p, r, c.reward, c.answer_style) for p, r in group] for name, group in problems.items()}
+    stored, found = responses.read(settings.regrade)
+    used = check_values(stored, EvalConfig, settings.regrade)
+    for name in ("regrade", "json", "save", *given):
+        used[name] = getattr(settings, name)
+    settings = EvalConfig(**used)
+    graded = {}
+    for name, problems in found.items():
+        graded[name] = []
+        for problem, group in problems:
+            again = responses.grade(problem, group, settings.reward, settings.answer_style)
+            graded[name].append(again)
+    return settings, graded
+
+
+# ---------------------------------------------------------------- what is printed and written
+
+
+def add_published(found: dict[str, dict], settings: EvalConfig) -> str:
+    """Put the published figures of the model beside ours, of whole benchmarks only.
+
+    Returns their source, "" if there are none.
+    """
+    if not settings.suite or settings.n:
+        return ""
+    source, known = benchmarks.published(settings.model)
+    beside = ""
+    for name, value in known.items():
+        if name in found:
+            found[name]["published"] = value
+            beside = source
+    return beside
+
+
+def as_json(found: dict[str, dict], source: str, settings: EvalConfig) -> str:
+    """The figures and their settings as JSON; of several benchmarks, each and their mean."""
+    content = {"config": asdict(settings)}
+    if source:
+        content["published_source"] = source
+    if len(found) == 1:
+        content |= next(iter(found.values()))
+    else:
+        content["benchmarks"] = found
+        content["mean"] = tables.with_mean(found)["mean"]
+    return json.dumps(content, indent=2) + "\n"
 
 
 def main():
-    c, given = parse(EvalConfig, "accuracy on held-out problems or benchmarks, with intervals")
-    c, graded = (regraded if c.regrade else sampled)(settled(c, given), given)
-    found = {name: {**figures(group), **behaviours(group)} for name, group in graded.items()}
-    source, known = benchmarks.published(c.model)
-    known = {name: value for name, value in known.items() if name in found and c.suite and not c.n}  # beside whole benchmarks
-    for name, value in known.items():
-        found[name]["published"] = value
-    print(tables.table(found, source if known else ""))
-    if c.save:
-        responses.save(Path(c.save), asdict(c), graded)
-    if c.json:
-        rows = tables.with_mean(found)
-        body = rows[next(iter(rows))] if len(rows) == 1 else {"benchmarks": found, "mean": rows["mean"]}
-        write_file(Path(c.json), json.dumps({"config": asdict(c), **({"published_source": source} if known else {}), **body},
-                                            indent=2) + "\n")
+    settings, given = parse(
+        EvalConfig, "accuracy on held-out problems or benchmarks, with intervals"
+    )
+    settings = settled(settings, given)
+    if settings.regrade:
+        settings, graded = regraded(settings, given)
+    else:
+        settings, graded = sampled(settings, given)
+    found = {}
+    for name, group in graded.items():
+        found[name] = figures(group) | behaviours(group)
+    source = add_published(found, settings)
+    print(tables.table(found, source))
+    if settings.save:
+        responses.save(Path(settings.save), asdict(settings), graded)
+    if settings.json:
+        write_file(Path(settings.json), as_json(found, source, settings))
 
 
 if __name__ == "__main__":

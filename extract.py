@@ -17,14 +17,11 @@ import re
 from dataclasses import dataclass, replace
 
 from config import Refusal
+from grader import last_boxed
 
 STYLES = ("auto", "boxed", "answer-tag", "last-number")
-BOXES = ("\\boxed{", "\\boxed {", "\\fbox{")
-LONGEST_BOX = 2000  # characters inside \boxed{}: what is longer counts as not closed
-MOST_BOXES = 100  # boxes that are tried, from the last: a bound on the work that unclosed ones can make
 LONGEST_NUMBER = 100  # characters of the last number: what is longer is no answer
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-BRACES = re.compile(r"\\[{}]|[{}]")  # \{ and \} are text to LaTeX: matched first, so that they are not counted
 NUMBER = re.compile(r"(?:(?<![\w)\]}])[-+−])?"  # after a digit, a letter or a bracket it is an operator, not a sign
                     r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![.0-9])\.[0-9]+)")
 
@@ -35,33 +32,6 @@ class Reading:
     answer: str | None  # the one answer as written, never blank; None if there is none
     tagged: bool  # whether the answer stood in tags (else in a box)
     fault: str  # "" if the format holds, else what breaks it; without an answer, why there is none
-
-
-def last_boxed(text: str) -> str | None:
-    """The content of the last balanced `\\boxed{...}` or `\\fbox{...}` of at most LONGEST_BOX characters.
-
-    Goes from the last box to the first. No scan passes the start of a box that was not closed, because whatever
-    contains an open box is open itself; so a box that can close has a `}` before that start.
-    """
-    end, last = len(text), dict.fromkeys(BOXES, len(text))
-    for _ in range(MOST_BOXES):
-        end = text.rfind("}", 0, end) + 1
-        for box, start in last.items():
-            if start + len(box) > end:  # else it is still the last one: nothing is searched twice
-                last[box] = text.rfind(box, 0, end)
-        box = max(last, key=last.get)
-        if last[box] < 0:
-            return None
-        inside, depth = last[box] + len(box), 1
-        for brace in BRACES.finditer(text, inside, min(end, inside + LONGEST_BOX + 1)):
-            if brace[0] == "{":
-                depth += 1
-            elif brace[0] == "}":
-                depth -= 1
-                if depth == 0:
-                    return text[inside:brace.start()]
-        end = last[box]
-    return None
 
 
 def read_tags(response: str) -> Reading:

@@ -13,7 +13,7 @@ import re
 from decimal import Decimal
 
 from config import Refusal
-from extract import last_boxed
+from grader import last_boxed
 
 QUESTIONS = ("problem", "question", "prompt")  # the first that a row has
 ANSWERS = ("answer", "final_answer", "solution")  # the first that holds an answer; of a solution its last box

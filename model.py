@@ -470,6 +470,11 @@ def read_config(folder) -> ModelConfig:
         config = ModelConfig(**check_values(known, ModelConfig, where))
     except TypeError as error:  # a field is missing
         raise Refusal(f"{where}: {error}") from None
+    scaling = config.rope_scaling
+    if scaling is not None:
+        ramp = scaling.high_freq_factor - scaling.low_freq_factor
+        if min(asdict(scaling).values()) <= 0 or ramp <= 0:
+            raise Refusal(f"{where}: {scaling} has no meaning")
     sizes = [v for v in (*vars(config).values(), config.head_size) if type(v) in (int, float)]
     if min(sizes) <= 0:
         raise Refusal(f"{where}: a size is not above 0")

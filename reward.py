@@ -7,7 +7,7 @@ paper, 2.3.2), `dr_grpo` (2503.20783; on boxes also SimpleRL-Zoo's 1 or 0, 2503.
 (Jiayi-Pan/TinyZero), `simplerl` (hkust-nlp/simpleRL-reason, v0), `logic_rl` (2502.14768).
 
 Nothing here evaluates text, and the cost is linear in its length: tags are counted, answers have a longest length.
-Maths is compared by value in grader.py. Left out on purpose: partial credit, anything a model has to judge.
+Maths is compared by value in grader/. Left out on purpose: partial credit, anything a model has to judge.
 """
 import re
 from collections import Counter
@@ -164,7 +164,7 @@ def check_data(answer: str, problem: Problem) -> tuple[bool, bool, str]:
 
 
 def check_math(answer: str, problem: Problem) -> tuple[bool, bool, str]:
-    """Right: the file's answer in value, however it is written (grader.py), within its tolerance if it states one."""
+    """Right: the file's answer in value, however it is written (grader/), within its tolerance if it states one."""
     right = grade_answer(answer, problem.answer, problem.facts.get("tolerance", 0.0))
     return right, bool(answer), "right" if right else "not equal"
 

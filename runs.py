@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 
-import benchmarks
 import jsonl
 import memory
 import model as lm
@@ -27,9 +26,10 @@ import sample
 import tasks
 from config import Refusal, check_values
 from engine.decoder import Decoder
+from evaluation import benchmarks
+from optim import MasterAdamW, default_budget, pick_device
 from storage import model_folder
 from storage.folders import new_folder, write_file
-from optim import MasterAdamW, default_budget, pick_device
 
 # Settings of the machine, not of the run: they change nothing but rounding.
 MEMORY = {"token_budget", "slots", "memory_gb", "gradient_checkpointing", "offload_optimizer"}

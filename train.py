@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from tqdm import tqdm
 
-import benchmarks
 import extract
 import grpo
 import jsonl
@@ -33,8 +32,9 @@ import sample
 import tasks
 from config import Refusal, parse, run, setting
 from eval import evaluate
-from storage.folders import write_file
+from evaluation import benchmarks
 from runs import Run, append_line, open_run, resumed, save, summary
+from storage.folders import write_file
 from update import out_of_memory, update_or_retry
 
 

@@ -28,7 +28,6 @@ from statistics import mean
 
 import torch
 
-from storage import model_folder
 import reward
 import tasks
 import train
@@ -40,6 +39,7 @@ from speed import sides
 from speed.measure import Unable, lognormal_lengths, measure_machine, spread
 from speed.report import Report, check_json, chosen, numbers
 from speed.subject import ROWS, base_subject
+from storage import model_folder
 
 CUTS = (1, 4, 16, 64)  # micro-batches that TRL's step is cut into, as far as they divide its rows
 OURS, EVERY_ROW, STATIC, CONTINUOUS, TRL = ("ours", "ours, no row left out", "transformers", "transformers, continuous",

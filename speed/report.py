@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from config import Refusal
-from storage.folders import write_file
 from runs import versions
 from speed.measure import Machine, spread
+from storage.folders import write_file
 
 TITLES = {"ours": "ours", "static": "transformers", "continuous": "transformers, continuous", "trl": "TRL"}
 

@@ -26,8 +26,7 @@ from engine.decoder import Decoder
 from optim import MasterAdamW, micro_batches
 from runs import Run
 from speed import attention as kernels
-from speed import measure
-from speed import sides
+from speed import measure, sides
 from speed.measure import Side
 from speed.report import Report, chosen, numbers
 from speed.subject import ROWS, RowsConfig, Subject, random_subject, their_model

@@ -18,8 +18,7 @@ import model as lm
 import tasks
 from config import Refusal, parse, setting
 from sample import Sampling
-from speed import measure
-from speed import sides
+from speed import measure, sides
 from speed.measure import Machine, Side
 from speed.report import Report, check_json, numbers
 

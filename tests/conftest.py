@@ -2,14 +2,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 import model as lm
 import reward
 import sft
+from engine.attention import Causal, Filling
 
-# The benchmarks' files, by the names that benchmarks.py gives them; tests that need them skip aloud where they are not.
+# The benchmarks' files, by the names that evaluation/benchmarks.py gives them; tests that need them skip aloud where they are not.
 DATA_FOLDER = Path(os.environ.get("ONEZERO_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TINY = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
             max_position_embeddings=2048, tie_word_embeddings=True)
@@ -30,6 +32,10 @@ def varied_reward(monkeypatch):
 
 def pytest_configure(config):
     torch.set_num_threads(2)
+    # The machine may be busy: no deadline of an example, no complaint that drawing them is slow.
+    patient = dict(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.register_profile("patient", **patient)
+    hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +50,14 @@ def make_tiny(tokenizer, seed=0, **shape):
         for p in model.parameters():
             p.mul_(10) if p.dim() > 1 else p.add_(torch.randn(p.shape) * 0.1)
     return model
+
+
+@torch.no_grad()
+def prefill(model, cache, rows, lengths):
+    """Fill the first slots of a cache with rows of ids [B, T], of which the first `lengths` count."""
+    attention = Filling(Causal(*rows.shape, rows.device), cache)
+    model.hidden(rows.flatten(), attention)
+    cache.lengths[: len(rows)] = torch.tensor(lengths, device=rows.device)
 
 
 @pytest.fixture

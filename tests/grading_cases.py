@@ -13,6 +13,8 @@ def to(gold, *predictions):
     return [(prediction, gold) for prediction in predictions]
 
 
+# The formatter leaves the labelled texts as they stand: one subject a line.
+# fmt: off
 EQUAL = {
     "integers": [
         *to("18", "18", " 18 ", "18.", "18.0", "18.00", "+18", "018", "$18$", r"\(18\)", r"\[18\]", "$$18$$", "{18}",
@@ -1213,14 +1215,19 @@ DIFFERENT = {
     ],
 }
 
+# fmt: on
 
 # ---------------------------------------------------------------- the gold states an absolute error
 
+
 def near(gold, tolerance, right, wrong):
     """The cases of one gold that states an absolute error."""
-    return [(p, gold, tolerance, True) for p in right] + [(p, gold, tolerance, False) for p in wrong]
+    return [(p, gold, tolerance, True) for p in right] + [
+        (p, gold, tolerance, False) for p in wrong
+    ]
 
 
+# fmt: off
 TOLERANCE = [
     *near("4.2", 0.1, ("4.2%", "4.25", r"4.15\%", "4.2", "4.3", "4.1", r"\frac{21}{5}", r"\boxed{4.24}"),
           ("4.31", "4.09", "-4.2", "42", "0.42", "4.2 or 5", r"\boxed{4.4}")),
@@ -1343,6 +1350,7 @@ HOSTILE = [
     *to("1", "", "True", "x/x+y", "yes", "0/0", "inf/inf", "reward", "x^y", "[1]x", "i", "l", "I", "|", r"\infty^0",
         "0^0/0", "1 or 0", "!", r"\boxed{True}"),
 ]
+# fmt: on
 
 
 def distinct_pairs(count=4000):
@@ -1351,12 +1359,16 @@ def distinct_pairs(count=4000):
     for n in range(2, 2 + count):
         a, b = n * 7 + 3, n * 11 + 5
         kind = n % 8
-        pairs.append([(rf"\frac{{{2 * a}}}{{{2 * b}}}", f"{a}/{b}", True),
-                      (f"The answer is {a}.", str(a + 1), False),
-                      (rf"\boxed{{{a} + \sqrt{{{4 * b}}}}}", rf"2\sqrt{{{b}}}+{a}", True),
-                      (f"(x+{a})(x-{b})", f"x^2-{b - a}x-{a * b}", True),
-                      (f"({a},{b})", f"({b},{a})", False),
-                      (rf"<think>{n}</think>\boxed{{{b}, {a}}}", f"{a}, {b}", True),
-                      (rf"\left[{a},\infty\right)", rf"x \geq {a}", True),
-                      (rf"{a}\pi + {b}", rf"{a} + {b}\pi", False)][kind])
+        pairs.append(
+            [
+                (rf"\frac{{{2 * a}}}{{{2 * b}}}", f"{a}/{b}", True),
+                (f"The answer is {a}.", str(a + 1), False),
+                (rf"\boxed{{{a} + \sqrt{{{4 * b}}}}}", rf"2\sqrt{{{b}}}+{a}", True),
+                (f"(x+{a})(x-{b})", f"x^2-{b - a}x-{a * b}", True),
+                (f"({a},{b})", f"({b},{a})", False),
+                (rf"<think>{n}</think>\boxed{{{b}, {a}}}", f"{a}, {b}", True),
+                (rf"\left[{a},\infty\right)", rf"x \geq {a}", True),
+                (rf"{a}\pi + {b}", rf"{a} + {b}\pi", False),
+            ][kind]
+        )
     return pairs

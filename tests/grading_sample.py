@@ -4,6 +4,7 @@ Graded once before anything was changed for it: 96.8 % of 1,152 right (3 wrong p
 one of the 3 was a label in dispute and is left out). So this
 is about what to expect of the grader on notations that nobody thought of. What it found has been mended since, except KNOWN.
 """
+
 SAMPLE = []
 
 
@@ -12,6 +13,8 @@ def t(topic, same=(), diff=()):
     SAMPLE.extend((p, g, False, topic) for p, g in diff)
 
 
+# The formatter leaves the labelled texts as they stand: one subject a line.
+# fmt: off
 t("fractions", [
     (r"\frac12", "0.5"), (r"\frac 34", ".75"), (r"\frac9{19}", "9/19"), (r"\frac{270}7", r"\frac{270}7\text{ degrees}"),
     (r"\frac{3}{-8}", r"-\frac38"), (r"\frac{-1}{-2}", r"\dfrac12"), (r"{3 \over 4}", r"\tfrac34"), (r"\cfrac{5}{6}", "5/6"),

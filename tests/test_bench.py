@@ -7,21 +7,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import make_tiny
 
 import bench
 import model as lm
 import reward
 import sample
 from config import Refusal
-from conftest import make_tiny
 from sample import Sampling
 from speed import attention as bench_attention
 from speed import cpu as bench_cpu
-from speed import measure
+from speed import measure, sides
 from speed import report as bench_report
 from speed import rows as bench_rows
 from speed import scaling as bench_scaling
-from speed import sides
 from speed import subject as bench_subject
 from speed.cpu import Round
 from speed.measure import Machine, Side, Unable

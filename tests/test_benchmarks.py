@@ -1,4 +1,5 @@
 """A benchmark is its pinned file, fetched once and checked; published figures stand beside the set they were measured on."""
+
 import hashlib
 import http.client
 import io
@@ -10,22 +11,27 @@ from pathlib import Path
 import pytest
 from conftest import DATA_FOLDER
 
-import benchmarks
-import eval as evaluation
-import tables
-from benchmarks import BENCHMARKS, PUBLISHED
+import eval as program
 from config import Refusal
+from evaluation import benchmarks, tables
+from evaluation.benchmarks import BENCHMARKS, PUBLISHED
 
 FILES = DATA_FOLDER
-ROWS = json.dumps({"problem": "What is $1+1$?", "answer": 2.0}) + "\n" + \
-    json.dumps({"problem": "What is $1/2$?", "solution": "It is $\\boxed{\\frac{1}{2}}$."}) + "\n"
+ROWS = (
+    json.dumps({"problem": "What is $1+1$?", "answer": 2.0})
+    + "\n"
+    + json.dumps({"problem": "What is $1/2$?", "solution": "It is $\\boxed{\\frac{1}{2}}$."})
+    + "\n"
+)
 
 
 @pytest.fixture
 def aime24(monkeypatch, tmp_path):
     """The benchmark aime24 with two rows of our own, and a cache of its own."""
     sha256 = hashlib.sha256(ROWS.encode()).hexdigest()
-    monkeypatch.setitem(BENCHMARKS, "aime24", replace(BENCHMARKS["aime24"], sha256=sha256, problems=2))
+    monkeypatch.setitem(
+        BENCHMARKS, "aime24", replace(BENCHMARKS["aime24"], sha256=sha256, problems=2)
+    )
     monkeypatch.setenv("ONEZERO_CACHE", str(tmp_path / "cache" / "onezero"))
     return BENCHMARKS["aime24"]
 
@@ -33,6 +39,7 @@ def aime24(monkeypatch, tmp_path):
 @pytest.fixture
 def network(monkeypatch):
     """What the network answers (bytes or an error), and the addresses that were asked for."""
+
     class Network:
         content, asked = ROWS.encode(), []
 
@@ -41,13 +48,16 @@ def network(monkeypatch):
         if isinstance(Network.content, Exception):
             raise Network.content
         return io.BytesIO(Network.content)
+
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     return Network
 
 
 def test_a_file_is_fetched_once_from_its_pinned_address(aime24, network):
     first = benchmarks.load("aime24")
-    assert [p.answer for p in first["aime24"]] == ["2", "\\frac{1}{2}"] and {p.task for p in first["aime24"]} == {"math"}
+    assert [p.answer for p in first["aime24"]] == ["2", "\\frac{1}{2}"] and {
+        p.task for p in first["aime24"]
+    } == {"math"}
     assert benchmarks.load("aime24") == first and network.asked == [aime24.address]
     assert (benchmarks.cache_folder() / "aime24.jsonl").read_bytes() == ROWS.encode()
 
@@ -58,7 +68,9 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(aime24, network):
     assert len(benchmarks.load("aime24")["aime24"]) == 2 and len(network.asked) == 2
 
 
-@pytest.mark.parametrize("content", [ROWS[:-3].encode(), b"", b"<html>sign in first</html>", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [ROWS[:-3].encode(), b"", b"<html>sign in first</html>", b"\xff\xfe"]
+)
 def test_another_file_than_the_pinned_one_is_refused_and_not_kept(content, aime24, network):
     network.content = content
     with pytest.raises(Refusal, match=f"sha256 .*, not {aime24.sha256}"):
@@ -66,8 +78,15 @@ def test_another_file_than_the_pinned_one_is_refused_and_not_kept(content, aime2
     assert not (benchmarks.cache_folder() / "aime24.jsonl").exists()
 
 
-@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), TimeoutError("timed out"), OSError(101, "unreachable"),
-                                   http.client.IncompleteRead(b"")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib.error.URLError("no route"),
+        TimeoutError("timed out"),
+        OSError(101, "unreachable"),
+        http.client.IncompleteRead(b""),
+    ],
+)
 def test_an_unreachable_network_is_one_line_that_names_both_ways_out(error, aime24, network):
     network.content = error
     with pytest.raises(Refusal) as line:
@@ -103,18 +122,34 @@ def test_the_real_files_hold_the_stated_number_of_problems():
         pytest.skip(f"no benchmark files in {FILES}")
     loaded = benchmarks.load("math,gsm8k", str(FILES))
     assert {name: len(problems) for name, problems in loaded.items()} == {
-        "aime24": 30, "amc23": 40, "math500": 500, "minerva": 272, "olympiadbench": 675, "gsm8k": 1319}
+        "aime24": 30,
+        "amc23": 40,
+        "math500": 500,
+        "minerva": 272,
+        "olympiadbench": 675,
+        "gsm8k": 1319,
+    }
     assert all(p.question and p.answer for problems in loaded.values() for p in problems)
-    assert (loaded["amc23"][0].answer, loaded["minerva"][0].answer, loaded["gsm8k"][0].answer) == ("27", "1.6", "18")
+    assert (loaded["amc23"][0].answer, loaded["minerva"][0].answer, loaded["gsm8k"][0].answer) == (
+        "27",
+        "1.6",
+        "18",
+    )
 
 
 # ---------------------------------------------------------------- published figures
+
 
 def test_a_model_is_known_by_hub_id_and_in_the_hubs_cache_but_not_by_the_name_of_a_folder():
     zero = "hkust-nlp/Qwen-2.5-Math-7B-SimpleRL-Zero"
     for model in (zero, f"hub/models--{zero.replace('/', '--')}/snapshots/1"):
         assert benchmarks.published(model)[1]["aime24"] == pytest.approx(0.333)
-    for model in ("base", f"models/{zero.split('/')[1]}/", "Qwen2.5-Math-7B-Instruct", "Qwen2.5-Math-7B/checkpoints/step-40"):
+    for model in (
+        "base",
+        f"models/{zero.split('/')[1]}/",
+        "Qwen2.5-Math-7B-Instruct",
+        "Qwen2.5-Math-7B/checkpoints/step-40",
+    ):
         assert benchmarks.published(model)[1] == {}, model
 
 
@@ -122,10 +157,22 @@ def test_published_figures_are_those_of_sets_that_we_have():
     for hub_id, (source, figures) in PUBLISHED.items():
         assert hub_id.count("/") == 1 and source and figures.keys() <= BENCHMARKS.keys()
         assert all(1 < value < 100 for value in figures.values())  # per cent
-    base, zero, simplerl = (PUBLISHED[name][1] for name in (
-        "Qwen/Qwen2.5-Math-7B", "hkust-nlp/Qwen-2.5-Math-7B-SimpleRL-Zero", "hkust-nlp/Qwen-2.5-Math-7B-SimpleRL"))
-    assert [round(sum(row.values()) / 5, 1) for row in (base, zero, simplerl)] == [30.2, 48.8, 50.9]  # as they print it
-    assert "amc23" not in PUBLISHED["sail/Qwen2.5-Math-7B-Oat-Zero"][1]  # measured on another AMC set
+    base, zero, simplerl = (
+        PUBLISHED[name][1]
+        for name in (
+            "Qwen/Qwen2.5-Math-7B",
+            "hkust-nlp/Qwen-2.5-Math-7B-SimpleRL-Zero",
+            "hkust-nlp/Qwen-2.5-Math-7B-SimpleRL",
+        )
+    )
+    assert [round(sum(row.values()) / 5, 1) for row in (base, zero, simplerl)] == [
+        30.2,
+        48.8,
+        50.9,
+    ]  # as they print it
+    assert (
+        "amc23" not in PUBLISHED["sail/Qwen2.5-Math-7B-Oat-Zero"][1]
+    )  # measured on another AMC set
 
 
 def test_published_figures_stand_beside_ours_with_their_source():
@@ -133,16 +180,34 @@ def test_published_figures_stand_beside_ours_with_their_source():
     text = tables.table({"aime24": {**ours, "published": 0.433}, "amc23": ours}, "a paper")
     head, aime, amc, mean = text.splitlines()[1:5]
     assert head.split()[-1] == "published" and "published: a paper" in text
-    assert aime.split()[-1] == "0.433" and amc.split()[-1] == mean.split()[-1] == "-"  # no mean of some of them
+    assert (
+        aime.split()[-1] == "0.433" and amc.split()[-1] == mean.split()[-1] == "-"
+    )  # no mean of some of them
     assert "published" not in tables.table({"aime24": ours})
 
 
-def test_a_suite_of_a_known_model_shows_what_was_published(aime24, network, tiny_folder, tmp_path, monkeypatch, capsys):
+def test_a_suite_of_a_known_model_shows_what_was_published(
+    aime24, network, tiny_folder, tmp_path, monkeypatch, capsys
+):
     Path(tiny_folder).rename(tmp_path / "models--sail--Qwen2.5-Math-7B-Oat-Zero")
-    flags = ["--model", str(tmp_path / "models--sail--Qwen2.5-Math-7B-Oat-Zero"), "--protocol", "dr-grpo", "--max-new-tokens", "6",
-             "--device", "cpu", "--json", str(tmp_path / "f.json")]
+    flags = [
+        "--model",
+        str(tmp_path / "models--sail--Qwen2.5-Math-7B-Oat-Zero"),
+        "--protocol",
+        "dr-grpo",
+        "--max-new-tokens",
+        "6",
+        "--device",
+        "cpu",
+        "--json",
+        str(tmp_path / "f.json"),
+    ]
     monkeypatch.setattr("sys.argv", ["eval.py", "--suite", "aime24", *flags])
-    evaluation.main()
+    program.main()
     assert "2503.20783" in (shown := capsys.readouterr().out) and "0.433" in shown
     found = json.loads((tmp_path / "f.json").read_text())
-    assert found["published"] == pytest.approx(0.433) and found["problems"] == 2 and found["config"]["temperature"] == 0
+    assert (
+        found["published"] == pytest.approx(0.433)
+        and found["problems"] == 2
+        and found["config"]["temperature"] == 0
+    )

@@ -1,4 +1,5 @@
 """Figures are what their names say, and their intervals hold what they promise."""
+
 import itertools
 import json
 import math
@@ -9,14 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import eval as evaluation
-import responses
+import eval as program
+import model as lm
 import sample
-import tables
 import tasks
 from config import Refusal, run
-from eval import EvalConfig, figures, majority, mean_interval, one_spelling, pass_at_k, settled, share_interval
-from responses import Graded, Response
+from eval import EvalConfig, settled
+from evaluation import Graded, Response, behaviours, figures, responses, summary, tables
+from evaluation.statistics import majority, mean_interval, pass_at_k, share_interval
+from evaluation.summary import one_spelling
 from reward import Reward
 
 
@@ -33,15 +35,26 @@ def test_pass_at_k_needs_k_responses(k):
         pass_at_k(4, 2, k)
 
 
-@pytest.mark.parametrize("answers,right,value", [
-    ("a", [1], 1), ("aab", [1, 1, 0], 1), ("abb", [1, 0, 0], 0), ("ab", [1, 0], 1 / 2), ("abc", [0, 1, 0], 1 / 3),
-    ("aabbc", [1, 1, 0, 0, 1], 1 / 2), (["a", None, None], [1, 0, 0], 1), ([None, "a", "b", "b"], [0, 1, 0, 0], 0),
-    ([None, None], [0, 0], 0)])
+@pytest.mark.parametrize(
+    "answers,right,value",
+    [
+        ("a", [1], 1),
+        ("aab", [1, 1, 0], 1),
+        ("abb", [1, 0, 0], 0),
+        ("ab", [1, 0], 1 / 2),
+        ("abc", [0, 1, 0], 1 / 3),
+        ("aabbc", [1, 1, 0, 0, 1], 1 / 2),
+        (["a", None, None], [1, 0, 0], 1),
+        ([None, "a", "b", "b"], [0, 1, 0, 0], 0),
+        ([None, None], [0, 0], 0),
+    ],
+)
 def test_the_majority_is_the_commonest_answer_and_a_tie_counts_by_chance(answers, right, value):
     assert math.isclose(majority(list(answers), [bool(r) for r in right]), value)
 
 
 # ---------------------------------------------------------------- intervals
+
 
 def wilson(right, n, z=1.96):
     """Wilson's score interval as in the textbook: the shares p for which |right/n - p| = z * sqrt(p(1-p)/n)."""
@@ -72,8 +85,11 @@ def test_many_responses_a_problem_narrow_it_as_far_as_the_problems_are_alike():
     def width(values):
         _, low, high = share_interval(values)
         return high - low
+
     assert width([0.4, 0.6] * 20) < width([0.25, 0.75] * 20) < width([0.0, 1.0] * 20)
-    assert width([0.0, 1.0] * 20) == pytest.approx(2 * width([0.0, 1.0] * 80), rel=0.1)  # four times the problems: half
+    assert width([0.0, 1.0] * 20) == pytest.approx(
+        2 * width([0.0, 1.0] * 80), rel=0.1
+    )  # four times the problems: half
 
 
 @pytest.mark.parametrize("value", [0.1, 0.25, 0.3, 0.5, 0.7])
@@ -100,12 +116,16 @@ def test_the_interval_of_a_length_is_the_bootstraps_over_problems():
     mean, low, high = mean_interval(groups)
     sums, sizes = (torch.tensor([float(f(g)) for g in groups]) for f in (sum, len))
     drawn = torch.randint(150, (4000, 150), generator=torch.Generator().manual_seed(0))
-    bootstrap = (sums[drawn].sum(1) / sizes[drawn].sum(1)).quantile(torch.tensor([0.025, 0.975])).tolist()
+    bootstrap = (
+        (sums[drawn].sum(1) / sizes[drawn].sum(1)).quantile(torch.tensor([0.025, 0.975])).tolist()
+    )
     values = [v for g in groups for v in g]
     assert mean == pytest.approx(sum(values) / len(values))
     assert [low, high] == pytest.approx(bootstrap, abs=0.1 * (high - low))
     of_values = 2 * 1.96 * torch.tensor(values).std().item() / math.sqrt(len(values))
-    assert of_values < 0.7 * (high - low)  # as if responses to one problem were independent: too narrow
+    assert of_values < 0.7 * (
+        high - low
+    )  # as if responses to one problem were independent: too narrow
 
 
 def test_a_length_that_no_response_has_is_none():
@@ -114,26 +134,48 @@ def test_a_length_that_no_response_has_is_none():
 
 # ---------------------------------------------------------------- all figures
 
+
 def graded(*rows):
     """Graded problems from rows of (answer, right?, length, finished?)."""
-    return [Graded(tasks.Problem("data", "", "", ""), [Response("x", n, bool(done)) for _, _, n, done in row],
-                   [Reward(0.0, float(ok), 0.0, "") for _, ok, _, _ in row], [answer for answer, *_ in row]) for row in rows]
+    return [
+        Graded(
+            tasks.Problem("data", "", "", ""),
+            [Response("x", n, bool(done)) for _, _, n, done in row],
+            [Reward(0.0, float(ok), 0.0, "") for _, ok, _, _ in row],
+            [answer for answer, *_ in row],
+        )
+        for row in rows
+    ]
 
 
-TWO = ([("a", 1, 4, True), ("a", 1, 6, True), ("b", 0, 9, True), (None, 0, 20, False)],
-       [("c", 0, 5, True), ("d", 0, 5, True), (None, 0, 20, False), (None, 0, 20, False)])
+TWO = (
+    [("a", 1, 4, True), ("a", 1, 6, True), ("b", 0, 9, True), (None, 0, 20, False)],
+    [("c", 0, 5, True), ("d", 0, 5, True), (None, 0, 20, False), (None, 0, 20, False)],
+)
 
 
 def test_figures_of_two_problems_by_hand():
     found = figures(graded(*TWO))
-    by_hand = {"pass@1": 1 / 4, "pass@2": (1 - 1 / 6) / 2, "pass@4": 1 / 2, "maj@4": 1 / 2, "truncated": 3 / 8,
-               "length": 89 / 8, "length_right": 5, "length_wrong": 79 / 6}
-    assert found.keys() == {"problems", "k", "too_long"} | by_hand.keys() | {name + "_ci" for name in by_hand}
+    by_hand = {
+        "pass@1": 1 / 4,
+        "pass@2": (1 - 1 / 6) / 2,
+        "pass@4": 1 / 2,
+        "maj@4": 1 / 2,
+        "truncated": 3 / 8,
+        "length": 89 / 8,
+        "length_right": 5,
+        "length_wrong": 79 / 6,
+    }
+    assert found.keys() == {"problems", "k", "too_long"} | by_hand.keys() | {
+        name + "_ci" for name in by_hand
+    }
     assert (found["problems"], found["k"], found["too_long"]) == (2, 4, 0)
     for name, value in by_hand.items():
         low, high = found[name + "_ci"]
         assert found[name] == pytest.approx(value)
-        if name == "length_right":  # from one problem alone: nothing is known of how problems differ
+        if (
+            name == "length_right"
+        ):  # from one problem alone: nothing is known of how problems differ
             assert low is high is None
         else:
             assert low <= found[name] <= high
@@ -146,9 +188,21 @@ def test_of_three_responses_there_is_a_pass_at_3():
 
 def test_one_response_a_problem_has_no_majority_and_no_right_answer_has_no_length():
     found = figures(graded([("a", 0, 4, True)], [(None, 0, 8, False)]))
-    assert {name for name in found if not name.endswith("_ci")} == {"problems", "k", "too_long", "pass@1", "truncated",
-                                                                   "length", "length_right", "length_wrong"}
-    assert found["pass@1"] == 0 and found["length_right"] is None and found["length_right_ci"] == [None, None]
+    assert {name for name in found if not name.endswith("_ci")} == {
+        "problems",
+        "k",
+        "too_long",
+        "pass@1",
+        "truncated",
+        "length",
+        "length_right",
+        "length_wrong",
+    }
+    assert (
+        found["pass@1"] == 0
+        and found["length_right"] is None
+        and found["length_right_ci"] == [None, None]
+    )
 
 
 def test_what_was_not_drawn_is_wrong_and_in_no_length_or_truncated_share():
@@ -156,21 +210,46 @@ def test_what_was_not_drawn_is_wrong_and_in_no_length_or_truncated_share():
     found = figures(graded(drawn, not_drawn))
     assert (found["too_long"], found["pass@1"], found["pass@2"]) == (1, 1 / 4, 1 / 2)
     assert (found["length"], found["length_wrong"], found["truncated"]) == (15, 20, 0)
-    nothing = figures(graded(not_drawn)) | evaluation.behaviours(graded(not_drawn))
+    nothing = figures(graded(not_drawn)) | behaviours(graded(not_drawn))
     assert nothing["pass@1"] == 0
-    assert nothing["length"] is nothing["truncated"] is nothing["efficiency"] is nothing["switches_share"] is None
+    assert (
+        nothing["length"]
+        is nothing["truncated"]
+        is nothing["efficiency"]
+        is nothing["switches_share"]
+        is None
+    )
     assert "1 of 1 prompts do not fit" in tables.table({"none": nothing})
 
 
 def test_spellings_of_one_value_vote_together_in_maths_only():
     maths, text = (tasks.Problem(task, "", "0.5", "") for task in ("math", "data"))
     answers = ["0.5", "3", "3", "\\frac{1}{2}", "\\frac{1}{2}", None, "7"]
-    assert one_spelling(answers, maths) == ["\\frac{1}{2}", "3", "3", "\\frac{1}{2}", "\\frac{1}{2}", None, "7"]
+    assert one_spelling(answers, maths) == [
+        "\\frac{1}{2}",
+        "3",
+        "3",
+        "\\frac{1}{2}",
+        "\\frac{1}{2}",
+        None,
+        "7",
+    ]
     assert one_spelling(answers, text) == answers
     right = [a in ("0.5", "\\frac{1}{2}") for a in answers]
     assert majority(answers, right) == 1 / 2  # as text, a tie with 3
-    assert figures([Graded(maths, [Response("x", 1, True)] * 7, [Reward(0, float(r), 0, "") for r in right],
-                           answers)])["maj@7"] == 1
+    assert (
+        figures(
+            [
+                Graded(
+                    maths,
+                    [Response("x", 1, True)] * 7,
+                    [Reward(0, float(r), 0, "") for r in right],
+                    answers,
+                )
+            ]
+        )["maj@7"]
+        == 1
+    )
 
 
 def test_spellings_are_compared_exactly_whatever_the_tolerance():
@@ -180,13 +259,14 @@ def test_spellings_are_compared_exactly_whatever_the_tolerance():
 
 def test_a_vote_compares_a_bounded_number_of_spellings(monkeypatch):
     calls = []
-    monkeypatch.setattr(evaluation.reward, "check", lambda *a: calls.append(a) or (False, True, ""))
+    monkeypatch.setattr(summary.reward, "check", lambda *a: calls.append(a) or (False, True, ""))
     answers = [str(i) for i in range(200)]
     assert one_spelling(answers, tasks.Problem("math", "", "", "")) == answers
-    assert len(calls) <= 200 * evaluation.MOST_VALUES
+    assert len(calls) <= 200 * summary.MOST_VALUES
 
 
 # ---------------------------------------------------------------- tables
+
 
 def test_the_table_has_a_row_for_each_benchmark_and_their_mean():
     first, second = figures(graded(*TWO)), figures(graded(TWO[1]))
@@ -195,7 +275,9 @@ def test_the_table_has_a_row_for_each_benchmark_and_their_mean():
     assert rows.keys() == {"one", "two", "mean"}
     low, high = first["pass@1_ci"]
     assert f"0.250 [{low:.3f}, {high:.3f}]" in rows["one"] and "0.375" in rows["one"]
-    assert rows["mean"].split()[:3] == ["mean", "-", "0.125"] and "[" not in rows["mean"]  # of benchmarks, not problems
+    assert (
+        rows["mean"].split()[:3] == ["mean", "-", "0.125"] and "[" not in rows["mean"]
+    )  # of benchmarks, not problems
     assert "\nmean" not in tables.table({"one": first}) and "\nmean" in text
 
 
@@ -207,14 +289,24 @@ def test_a_mean_is_none_where_one_benchmark_has_no_figure():
 
 # ---------------------------------------------------------------- responses kept, saved and graded again
 
+
 def test_places_in_a_text_are_known_in_tokens_exactly_at_the_marks_and_between_them_by_share():
     r = Response("", 40, True, (10, 110, 118))  # 16 tokens, 16 tokens, 8 tokens
-    assert [responses.tokens_until(r, p) for p in (5, 10, 60, 110, 114, 118, 200)] == [8, 16, 24, 32, 36, 40, 40]
+    assert [responses.tokens_until(r, p) for p in (5, 10, 60, 110, 114, 118, 200)] == [
+        8,
+        16,
+        24,
+        32,
+        36,
+        40,
+        40,
+    ]
 
 
 def test_the_marks_of_a_response_count_what_its_tokens_are_in_text(tokenizer):
     ids = tokenizer("10+13=23\n23-10=13 yes</think> <answer>(10+13)-10</answer>")["input_ids"] * 3
-    kept = responses.keep(tokenizer, sample.Rollout([1], ids, [0.0] * len(ids), True))
+    rollout = sample.Rollout([1], ids, [0.0] * len(ids), True)
+    kept = responses.keep(tokenizer, rollout, sample.text_of(tokenizer, rollout))
     for i in range(0, len(ids), responses.STRIDE):
         until = len(tokenizer.decode(ids[:i], skip_special_tokens=True))
         if until:
@@ -224,14 +316,14 @@ def test_the_marks_of_a_response_count_what_its_tokens_are_in_text(tokenizer):
 
 def command(monkeypatch, capsys, *flags):
     monkeypatch.setattr("sys.argv", ["eval.py", *map(str, flags)])
-    evaluation.main()
+    program.main()
     return capsys.readouterr().out
 
 
 def refusal(monkeypatch, capsys, *flags):
     monkeypatch.setattr("sys.argv", ["eval.py", *map(str, flags)])
     with pytest.raises(SystemExit) as stop:
-        run(evaluation.main)
+        run(program.main)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1
     return error
@@ -240,13 +332,27 @@ def refusal(monkeypatch, capsys, *flags):
 @pytest.fixture
 def saved(tmp_path):
     """Three Countdown responses to each of two problems; of the second nothing could be drawn."""
-    problems = [tasks.Problem("countdown", f"q{i}", "", f"key {i}", {"numbers": (3, 5, 12), "target": 24}) for i in (1, 2)]
-    wrong, lost = "x</think> <answer>3*12-12</answer>", "12+5=17\n17+3=20 no\n5-3=2\n2+12=14 no</think> <answer>7</answer>"
-    right, first = "5+3=8\n8+12=20 no\n12*(5-3)=24 yes</think> <answer>12*(5-3)</answer>", 25  # where it first stands
-    drawn = [Response(wrong, 9, True, (len(wrong),)), Response(lost, 20, True, (60, len(lost))),
-             Response(right, 30, True, (first, len(right)))]
-    graded = [responses.grade(problems[0], drawn, "dr_grpo"),
-              responses.grade(problems[1], [Response("", 0, False)] * 3, "dr_grpo")]
+    problems = [
+        tasks.Problem("countdown", f"q{i}", "", f"key {i}", {"numbers": (3, 5, 12), "target": 24})
+        for i in (1, 2)
+    ]
+    wrong, lost = (
+        "x</think> <answer>3*12-12</answer>",
+        "12+5=17\n17+3=20 no\n5-3=2\n2+12=14 no</think> <answer>7</answer>",
+    )
+    right, first = (
+        "5+3=8\n8+12=20 no\n12*(5-3)=24 yes</think> <answer>12*(5-3)</answer>",
+        25,
+    )  # where it first stands
+    drawn = [
+        Response(wrong, 9, True, (len(wrong),)),
+        Response(lost, 20, True, (60, len(lost))),
+        Response(right, 30, True, (first, len(right))),
+    ]
+    graded = [
+        responses.grade(problems[0], drawn, "dr_grpo"),
+        responses.grade(problems[1], [Response("", 0, False)] * 3, "dr_grpo"),
+    ]
     responses.save(tmp_path / "s.jsonl", {"model": "base", "k": 3}, {"countdown": graded})
     return tmp_path / "s.jsonl"
 
@@ -255,43 +361,90 @@ def test_the_figures_of_a_known_file(saved, tmp_path, monkeypatch, capsys):
     shown = command(monkeypatch, capsys, "--regrade", saved, "--json", tmp_path / "f.json")
     found = json.loads((tmp_path / "f.json").read_text())
     assert found["config"]["k"] == 3 and found["problems"] == 2 and found["too_long"] == 1
-    by_hand = {"pass@1": 1 / 6, "pass@3": 1 / 2, "maj@3": (1 / 3) / 2, "truncated": 0, "length": 59 / 3,
-               "length_right": 30, "length_wrong": 29 / 2, "verification": 4 / 3, "backtracking": 2 / 3,
-               "verification_share": 2 / 3, "efficiency": 16 / 30 / 3, "efficiency_right": 16 / 30}
+    by_hand = {
+        "pass@1": 1 / 6,
+        "pass@3": 1 / 2,
+        "maj@3": (1 / 3) / 2,
+        "truncated": 0,
+        "length": 59 / 3,
+        "length_right": 30,
+        "length_wrong": 29 / 2,
+        "verification": 4 / 3,
+        "backtracking": 2 / 3,
+        "verification_share": 2 / 3,
+        "efficiency": 16 / 30 / 3,
+        "efficiency_right": 16 / 30,
+    }
     for name, value in by_hand.items():
         assert found[name] == pytest.approx(value), name
     assert "0.167 [" in shown and "1 of 2 prompts do not fit" in shown
 
 
-def test_regrading_follows_the_reward_rules_of_today_not_the_saved_verdicts(saved, tmp_path, monkeypatch, capsys):
+def test_regrading_follows_the_reward_rules_of_today_not_the_saved_verdicts(
+    saved, tmp_path, monkeypatch, capsys
+):
     lines = [json.loads(line) for line in saved.read_text().splitlines()]
     for line in lines[1:]:
         line["reward"]["accuracy"], line["answer"] = 1.0, "99"
     saved.write_text("".join(json.dumps(line) + "\n" for line in lines))
     command(monkeypatch, capsys, "--regrade", saved, "--json", tmp_path / "f.json")
     assert json.loads((tmp_path / "f.json").read_text())["pass@1"] == pytest.approx(1 / 6)
-    shown = command(monkeypatch, capsys, "--regrade", saved, "--answer-style", "boxed")  # nobody wrote a box
+    shown = command(
+        monkeypatch, capsys, "--regrade", saved, "--answer-style", "boxed"
+    )  # nobody wrote a box
     assert "0.000 [" in shown and "0.167" not in shown
 
 
-def test_saved_responses_graded_again_give_identical_tables_and_figures(tiny_folder, tmp_path, monkeypatch, capsys):
-    flags = ["--model", tiny_folder, "--task", "kk", "--n", 6, "--k", 3, "--device", "cpu", "--max-new-tokens", 40]
-    first = command(monkeypatch, capsys, *flags, "--save", tmp_path / "s.jsonl", "--json", tmp_path / "a.json")
-    monkeypatch.setattr(checkpoint, "load", lambda *a: pytest.fail("regrading loads no model"))
-    again = command(monkeypatch, capsys, "--regrade", tmp_path / "s.jsonl", "--save", tmp_path / "t.jsonl", "--json",
-                    tmp_path / "b.json")
+def test_saved_responses_graded_again_give_identical_tables_and_figures(
+    tiny_folder, tmp_path, monkeypatch, capsys
+):
+    flags = [
+        "--model",
+        tiny_folder,
+        "--task",
+        "kk",
+        "--n",
+        6,
+        "--k",
+        3,
+        "--device",
+        "cpu",
+        "--max-new-tokens",
+        40,
+    ]
+    first = command(
+        monkeypatch, capsys, *flags, "--save", tmp_path / "s.jsonl", "--json", tmp_path / "a.json"
+    )
+    monkeypatch.setattr(lm, "load", lambda *a: pytest.fail("regrading loads no model"))
+    again = command(
+        monkeypatch,
+        capsys,
+        "--regrade",
+        tmp_path / "s.jsonl",
+        "--save",
+        tmp_path / "t.jsonl",
+        "--json",
+        tmp_path / "b.json",
+    )
     a, b = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
     assert first == again and {**a, "config": 0} == {**b, "config": 0} and len(a) > 40
     s, t = ((tmp_path / name).read_text().splitlines() for name in ("s.jsonl", "t.jsonl"))
     assert s[1:] == t[1:] and len(s) == 19
 
 
-@pytest.mark.parametrize("harm,says", [
-    (lambda rows: rows[:3] + ["{"] + rows[4:], "line 4: damaged"), (lambda rows: rows[:-1], "5 responses, not the 6"),
-    (lambda rows: rows[:1] + rows[4:], "line 2: damaged"), (lambda rows: ["[]"] + rows[1:], "line 1: damaged"),
-    (lambda rows: [], "0 responses"), (lambda rows: rows[:2] + [rows[2].replace('"tokens"', '"t"')] + rows[3:], "line 3"),
-    (lambda rows: [rows[0].replace('"k": 3', '"kk": 3')] + rows[1:], "unknown key 'kk'"),
-    (lambda rows: [rows[0].replace("6}", "5}")] + rows[1:6], "different numbers")])
+@pytest.mark.parametrize(
+    "harm,says",
+    [
+        (lambda rows: rows[:3] + ["{"] + rows[4:], "line 4: damaged"),
+        (lambda rows: rows[:-1], "5 responses, not the 6"),
+        (lambda rows: rows[:1] + rows[4:], "line 2: damaged"),
+        (lambda rows: ["[]"] + rows[1:], "line 1: damaged"),
+        (lambda rows: [], "0 responses"),
+        (lambda rows: rows[:2] + [rows[2].replace('"tokens"', '"t"')] + rows[3:], "line 3"),
+        (lambda rows: [rows[0].replace('"k": 3', '"kk": 3')] + rows[1:], "unknown key 'kk'"),
+        (lambda rows: [rows[0].replace("6}", "5}")] + rows[1:6], "different numbers"),
+    ],
+)
 def test_a_damaged_file_is_refused_by_line(harm, says, saved, monkeypatch, capsys):
     saved.write_text("".join(row + "\n" for row in harm(saved.read_text().splitlines())))
     assert says in refusal(monkeypatch, capsys, "--regrade", saved)
@@ -299,9 +452,10 @@ def test_a_damaged_file_is_refused_by_line(harm, says, saved, monkeypatch, capsy
 
 # ---------------------------------------------------------------- python eval.py
 
+
 def test_held_out_problems_are_the_first_of_one_list():
-    assert evaluation.held_out("countdown", 30)[:10] == evaluation.held_out("countdown", 10)
-    assert all(tasks.split_of(p.key) == "held-out" for p in evaluation.held_out("kk:2", 20))
+    assert program.held_out("countdown", 30)[:10] == program.held_out("countdown", 10)
+    assert all(tasks.split_of(p.key) == "held-out" for p in program.held_out("kk:2", 20))
 
 
 def test_of_a_file_the_held_out_side_is_taken_or_all_of_it(tmp_path):
@@ -309,23 +463,58 @@ def test_of_a_file_the_held_out_side_is_taken_or_all_of_it(tmp_path):
     with open(file, "w") as rows:
         rows.writelines(json.dumps({"q": f"q{i}", "a": i}) + "\n" for i in range(100))
     side = tasks.read_jsonl(file, "q", "a")["held-out"]
-    assert evaluation.held_out("", 0, file, "q", "a") == side and 0 < len(side) < 50
-    assert evaluation.held_out("", 3, file, "q", "a") == side[:3]
-    whole = evaluation.held_out("math", 0, file, "q", "a", split="all")
-    assert [(p.question, p.answer, p.task) for p in whole] == [(f"q{i}", str(i), "math") for i in range(100)]
+    assert program.held_out("", 0, file, "q", "a") == side and 0 < len(side) < 50
+    assert program.held_out("", 3, file, "q", "a") == side[:3]
+    whole = program.held_out("math", 0, file, "q", "a", split="all")
+    assert [(p.question, p.answer, p.task) for p in whole] == [
+        (f"q{i}", str(i), "math") for i in range(100)
+    ]
 
 
-def test_the_command_line_prints_the_figures_and_writes_them(tiny_folder, tmp_path, monkeypatch, capsys):
+def test_the_command_line_prints_the_figures_and_writes_them(
+    tiny_folder, tmp_path, monkeypatch, capsys
+):
     def figures_of(seed, file):
-        shown = command(monkeypatch, capsys, "--model", tiny_folder, "--n", "4", "--k", "2", "--seed", seed, "--device",
-                        "cpu", "--max-new-tokens", "12", "--json", tmp_path / file)
+        shown = command(
+            monkeypatch,
+            capsys,
+            "--model",
+            tiny_folder,
+            "--n",
+            "4",
+            "--k",
+            "2",
+            "--seed",
+            seed,
+            "--device",
+            "cpu",
+            "--max-new-tokens",
+            "12",
+            "--json",
+            tmp_path / file,
+        )
         return json.loads((tmp_path / file).read_text()), shown
+
     found, shown = figures_of("3", "a.json")
     assert found["problems"] == 4 and found["k"] == 2 and found["config"]["seed"] == 3
-    assert {"pass@1", "pass@2", "maj@2", "truncated", "length", "switches", "efficiency"} <= found.keys()
-    assert f"{found['truncated']:.3f}" in shown and f"{found['length']:.1f}" in shown and "pass@2" in shown
+    assert {
+        "pass@1",
+        "pass@2",
+        "maj@2",
+        "truncated",
+        "length",
+        "switches",
+        "efficiency",
+    } <= found.keys()
+    assert (
+        f"{found['truncated']:.3f}" in shown
+        and f"{found['length']:.1f}" in shown
+        and "pass@2" in shown
+    )
     again, _ = figures_of("3", "b.json")
-    assert {k: v for k, v in again.items() if k != "config"} == {k: v for k, v in found.items() if k != "config"}
+    assert {k: v for k, v in again.items() if k != "config"} == {
+        k: v for k, v in found.items() if k != "config"
+    }
 
 
 def test_a_protocol_sets_how_to_sample_and_a_flag_by_hand_beats_it():
@@ -344,26 +533,60 @@ def test_a_suite_and_a_whole_file_are_taken_whole_unless_n_is_given():
     assert settled(EvalConfig(data="f"), {"data"}).n == settled(EvalConfig(), set()).n == 512
 
 
-@pytest.mark.parametrize("flags,says", [
-    (("--suite", "math", "--data", "f"), "choose one of"), (("--regrade", "f", "--k", "2"), "leave out --k"),
-    (("--data-dir", "f"), "name the suite"), (("--split", "all"), "--data"), (("--task", "math"), "--data"),
-    (("--levels", "3"), "--data"), (("--n", "0"), "at least 1"), (("--suite", "maths"), "unknown suite 'maths'"),
-    (("--save", "nowhere/f"), "no such folder"), (("--regrade", "nowhere"), "nowhere")])
+@pytest.mark.parametrize(
+    "flags,says",
+    [
+        (("--suite", "math", "--data", "f"), "choose one of"),
+        (("--regrade", "f", "--k", "2"), "leave out --k"),
+        (("--data-dir", "f"), "name the suite"),
+        (("--split", "all"), "--data"),
+        (("--task", "math"), "--data"),
+        (("--levels", "3"), "--data"),
+        (("--n", "0"), "at least 1"),
+        (("--suite", "maths"), "unknown suite 'maths'"),
+        (("--save", "nowhere/f"), "no such folder"),
+        (("--regrade", "nowhere"), "nowhere"),
+    ],
+)
 def test_settings_that_contradict_each_other_are_refused(flags, says, monkeypatch, capsys):
     assert says in refusal(monkeypatch, capsys, *flags)
 
 
 def questions(path, *lengths):
     """A file of maths problems of about so many tokens each; returns its path."""
-    path.write_text("".join(json.dumps({"problem": f"{i} " + "x " * n, "answer": "1"}) + "\n"
-                            for i, n in enumerate(lengths)))
+    path.write_text(
+        "".join(
+            json.dumps({"problem": f"{i} " + "x " * n, "answer": "1"}) + "\n"
+            for i, n in enumerate(lengths)
+        )
+    )
     return path
 
 
-def test_a_prompt_too_long_for_the_context_counts_as_wrong_aloud(tiny_folder, tmp_path, monkeypatch, capsys):
+def test_a_prompt_too_long_for_the_context_counts_as_wrong_aloud(
+    tiny_folder, tmp_path, monkeypatch, capsys
+):
     file = questions(tmp_path / "d.jsonl", 10, 3000, 20)
-    shown = command(monkeypatch, capsys, "--model", tiny_folder, "--data", file, "--task", "math", "--split", "all",
-                    "--k", 2, "--max-new-tokens", 8, "--device", "cpu", "--save", tmp_path / "s.jsonl")
+    shown = command(
+        monkeypatch,
+        capsys,
+        "--model",
+        tiny_folder,
+        "--data",
+        file,
+        "--task",
+        "math",
+        "--split",
+        "all",
+        "--k",
+        2,
+        "--max-new-tokens",
+        8,
+        "--device",
+        "cpu",
+        "--save",
+        tmp_path / "s.jsonl",
+    )
     assert "d: 1 of 3 prompts do not fit" in shown
     rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()[1:]]
     assert [0 < row["tokens"] <= 8 for row in rows] == [True, True, False, False, True, True]
@@ -372,17 +595,33 @@ def test_a_prompt_too_long_for_the_context_counts_as_wrong_aloud(tiny_folder, tm
 
 def test_no_prompt_that_fits_is_no_crash(tiny_folder, tmp_path, monkeypatch, capsys):
     file = questions(tmp_path / "d.jsonl", 3000)
-    shown = command(monkeypatch, capsys, "--model", tiny_folder, "--data", file, "--split", "all", "--device", "cpu")
+    shown = command(
+        monkeypatch,
+        capsys,
+        "--model",
+        tiny_folder,
+        "--data",
+        file,
+        "--split",
+        "all",
+        "--device",
+        "cpu",
+    )
     assert "d: 1 of 1 prompts do not fit" in shown
 
 
 def test_a_protocols_length_is_lowered_to_the_context_aloud_and_one_given_by_hand_is_not(capsys):
     prompts, by_hand = [[0] * 100, [0] * 500], {"protocol", "max_new_tokens"}
     c = EvalConfig(protocol="dr-grpo", max_new_tokens=3000)
-    assert evaluation.fitted(c, {"protocol"}, 4096, prompts).max_new_tokens == 3000 and not capsys.readouterr().out
-    assert evaluation.fitted(c, {"protocol"}, 2048, prompts).max_new_tokens == 1548
+    assert (
+        program.fitted(c, {"protocol"}, 4096, prompts).max_new_tokens == 3000
+        and not capsys.readouterr().out
+    )
+    assert program.fitted(c, {"protocol"}, 2048, prompts).max_new_tokens == 1548
     assert "1548 new tokens, not 3000" in capsys.readouterr().out
-    assert evaluation.fitted(c, {"protocol"}, 900, prompts).max_new_tokens == 450  # half, if prompts are that long
-    assert evaluation.fitted(c, by_hand, 3100, prompts).max_new_tokens == 3000
+    assert (
+        program.fitted(c, {"protocol"}, 900, prompts).max_new_tokens == 450
+    )  # half, if prompts are that long
+    assert program.fitted(c, by_hand, 3100, prompts).max_new_tokens == 3000
     with pytest.raises(Refusal, match="no room for a prompt"):
-        evaluation.fitted(c, by_hand, 2048, prompts)
+        program.fitted(c, by_hand, 2048, prompts)

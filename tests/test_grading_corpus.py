@@ -1,16 +1,24 @@
 """The grader against the corpus of grading_cases.py, which was written without sight of it."""
+
 import json
 import signal
 import time
 
 import pytest
 from conftest import DATA_FOLDER
-
-from grader import grade_answer
 from grading_cases import DIFFERENT, EQUAL, HOSTILE, TOLERANCE, distinct_pairs
 
+from grader import grade_answer
+
 DATA = DATA_FOLDER
-ONE_WAY = {"boxed", "think and answer tags", "sentences", "hedges", "choices", "words"}  # a gold is not written like these
+ONE_WAY = {
+    "boxed",
+    "think and answer tags",
+    "sentences",
+    "hedges",
+    "choices",
+    "words",
+}  # a gold is not written like these
 VALUES = [topic for topic in EQUAL if topic not in ONE_WAY]
 
 
@@ -25,8 +33,11 @@ def grade(*case):
 def wrong(cases, expected):
     """A line for each (prediction, gold[, tolerance]) whose grade is not the expected one."""
     grades = [(case, grade(*case)) for case in cases]
-    return [f"{case[0][:160]!r} against {case[1][:80]!r}{f' within {case[2]}' if case[2:] else ''}: {got}"
-            for case, got in grades if got is not expected]
+    return [
+        f"{case[0][:160]!r} against {case[1][:80]!r}{f' within {case[2]}' if case[2:] else ''}: {got}"
+        for case, got in grades
+        if got is not expected
+    ]
 
 
 def nothing(failures):
@@ -60,7 +71,10 @@ def test_near_misses_are_wrong_the_other_way_round(topic):
 
 def in_responses(pairs):
     """The pairs with each prediction in a whole response of two kinds in turn; not those with `$` or `\\(` of their own."""
-    forms = (r"So the answer is $\boxed{{{}}}$.", r"<think>Is it \boxed{{1234321}}?</think> <answer>{}</answer>")
+    forms = (
+        r"So the answer is $\boxed{{{}}}$.",
+        r"<think>Is it \boxed{{1234321}}?</think> <answer>{}</answer>",
+    )
     plain = [(p, g) for p, g in pairs if not any(mark in p for mark in ("$", r"\(", r"\["))]
     return [(forms[i % 2].format(p), g) for i, (p, g) in enumerate(plain)]
 
@@ -77,7 +91,9 @@ def test_near_misses_are_wrong_in_a_whole_response(topic):
 
 @pytest.mark.parametrize("topic", EQUAL)
 def test_an_answer_that_only_the_thinking_holds_earns_nothing(topic):
-    nothing(wrong([(f"<think>{p}</think>", g) for p, g in EQUAL[topic] if "</think>" not in p], False))
+    nothing(
+        wrong([(f"<think>{p}</think>", g) for p, g in EQUAL[topic] if "</think>" not in p], False)
+    )
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -114,11 +130,23 @@ def hostile():
 
 
 def test_hostile_answers_earn_nothing(hostile):
-    nothing([f"{p[:80]!r} ({len(p)} characters) against {g!r}: {got}" for p, g, got, _ in hostile if got is not False])
+    nothing(
+        [
+            f"{p[:80]!r} ({len(p)} characters) against {g!r}: {got}"
+            for p, g, got, _ in hostile
+            if got is not False
+        ]
+    )
 
 
 def test_no_hostile_answer_takes_half_a_second(hostile):
-    nothing([f"{p[:80]!r} ({len(p)} characters) against {g!r}: {s:.2f} s" for p, g, _, s in hostile if s > 0.5])
+    nothing(
+        [
+            f"{p[:80]!r} ({len(p)} characters) against {g!r}: {s:.2f} s"
+            for p, g, _, s in hostile
+            if s > 0.5
+        ]
+    )
 
 
 def test_every_gold_of_the_corpus_is_its_own_answer():
@@ -127,6 +155,7 @@ def test_every_gold_of_the_corpus_is_its_own_answer():
 
 
 # ---------------------------------------------------------------- real golds and real solutions
+
 
 def rows(name):
     if not (DATA / name).exists():
@@ -144,7 +173,9 @@ def last_box(text):
     return None
 
 
-@pytest.mark.parametrize("name", ["math500.jsonl", "math_train.jsonl", "gsm8k_test.jsonl", "aime24.jsonl", "amc23.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["math500.jsonl", "math_train.jsonl", "gsm8k_test.jsonl", "aime24.jsonl", "amc23.jsonl"]
+)
 def test_every_real_gold_is_its_own_answer(name):
     golds = sorted({str(row["answer"]).split("#### ")[-1].strip() for row in rows(name)} - {""})
     nothing(wrong([(gold, gold) for gold in golds], True))
@@ -154,24 +185,44 @@ def test_every_real_gold_is_its_own_answer(name):
 def test_every_gold_of_olympiadbench_is_its_own_answer_with_and_without_dollars():
     golds = sorted({row["final_answer"][0] for row in rows("olympiadbench.jsonl")})
     nothing(wrong([(gold, gold) for gold in golds], True))
-    nothing(wrong([(rf"\boxed{{{gold.strip('$')}}}", gold) for gold in golds if "$" not in gold[1:-1]], True))
+    nothing(
+        wrong(
+            [(rf"\boxed{{{gold.strip('$')}}}", gold) for gold in golds if "$" not in gold[1:-1]],
+            True,
+        )
+    )
 
 
-@pytest.mark.parametrize("name", ["math500.jsonl", "minerva_math.jsonl", "aime24.jsonl", "gsm8k_test.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["math500.jsonl", "minerva_math.jsonl", "aime24.jsonl", "gsm8k_test.jsonl"]
+)
 def test_every_reference_solution_is_a_right_response(name):
     pairs = []
     for row in rows(name):
         solution = row.get("solution", row.get("answer"))
-        gold = solution.split("#### ")[-1] if name.startswith("gsm8k") else row.get("answer", last_box(solution))
-        if name.startswith("gsm8k") or last_box(solution) is not None:  # one solution of AIME has no box
+        gold = (
+            solution.split("#### ")[-1]
+            if name.startswith("gsm8k")
+            else row.get("answer", last_box(solution))
+        )
+        if (
+            name.startswith("gsm8k") or last_box(solution) is not None
+        ):  # one solution of AIME has no box
             pairs.append((solution, gold))
     nothing(wrong(pairs, True))
 
 
 def test_the_corpus_is_large_and_says_each_thing_once():
-    pairs = [[pair for topic in side.values() for pair in topic] for side in (EQUAL, DIFFERENT)] + [HOSTILE]
+    pairs = [[pair for topic in side.values() for pair in topic] for side in (EQUAL, DIFFERENT)] + [
+        HOSTILE
+    ]
     equal, different, hostile = map(len, pairs)
-    assert equal + different >= 900 and 0.8 < equal / different < 1.25 and hostile >= 120 and len(TOLERANCE) >= 40
+    assert (
+        equal + different >= 900
+        and 0.8 < equal / different < 1.25
+        and hostile >= 120
+        and len(TOLERANCE) >= 40
+    )
     assert all(len(set(side)) == len(side) for side in pairs)
     assert not set(pairs[0]) & (set(pairs[1]) | set(swapped(pairs[1])) | set(HOSTILE))
 
@@ -180,4 +231,6 @@ def test_the_pairs_for_timing_are_distinct_and_graded_as_marked():
     pairs = distinct_pairs()
     assert len(pairs) == len({pair[:2] for pair in pairs}) == 4000
     for right in (True, False):
-        nothing(wrong([pair[:2] for pair in pairs[::21] if pair[2] is right], right))  # 21: every kind comes up
+        nothing(
+            wrong([pair[:2] for pair in pairs[::21] if pair[2] is right], right)
+        )  # 21: every kind comes up

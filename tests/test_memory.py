@@ -19,6 +19,7 @@ import runs
 import sample
 import train
 import update
+from engine.decoder import Decoder
 from memory import SHAPES, Setup
 
 SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
@@ -170,7 +171,7 @@ def failing(monkeypatch, passes: set[int]):
         seen.append(1)
         found, entropy = real(model, *rest)
         if len(seen) in passes:
-            model.layers[1].mlp.up_proj.weight.register_hook(lambda g: out_of_memory(g) if len(seen) in passes else None)
+            model.layers[1].mlp.gate_up_proj.weight.register_hook(lambda g: out_of_memory(g) if len(seen) in passes else None)
         return found, entropy
     monkeypatch.setattr(lm, "response_logprobs", logprobs)
     return seen

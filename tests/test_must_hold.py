@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_tiny
+from conftest import make_tiny, prefill
 
 import config
 import grpo
@@ -166,7 +166,7 @@ def test_01_the_stop_token_is_an_action_and_masks_come_from_lengths(tiny, tokeni
 
 def cached_logits(model, rows, chunks):
     """Logits of right-padded rows [B, T] fed through a cache in chunks of these sizes."""
-    cache = lm.KVCache(model.config, len(rows), sum(chunks), "cpu", torch.float32)
+    cache = model.cache(len(rows), sum(chunks))
     return torch.cat([model(part, cache) for part in rows.split(chunks, 1)], 1)
 
 
@@ -179,8 +179,8 @@ def test_02_cached_is_uncached_batched_is_single_and_order_does_not_matter(tiny)
     close(torch.cat([tiny(row[None]) for row in ids]), plain)
     close(tiny(ids[[2, 0, 1]]), plain[[2, 0, 1]])
     # rows of different lengths in one cache: prefill right-padded, then decode each at a position of its own
-    cache, lengths = lm.KVCache(tiny.config, 3, 12, "cpu", torch.float32), torch.tensor([3, 8, 5])
-    tiny.hidden(ids[:, :8], cache, new=lengths)
+    cache, lengths = tiny.cache(3, 12), torch.tensor([3, 8, 5])
+    prefill(tiny, cache, ids[:, :8], lengths.tolist())
     step = tiny(ids[torch.arange(3), lengths][:, None], cache)
     close(step[:, 0], plain[torch.arange(3), lengths])
     with pytest.raises(AssertionError):  # the fault of one shared position
@@ -226,7 +226,7 @@ def test_04_ours_is_transformers_and_folders_go_both_ways(tokenizer, tmp_path, t
     back, tokens = lm.load(str(tmp_path / "b"))
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), back.parameters()))
     assert len(tokens) == len(tokenizer)
-    back.layers[0].self_attn.q_proj.weight[0, 0] += 1
+    back.layers[0].self_attn.qkv_proj.weight[0, 0] += 1
     assert (theirs(ids).logits - back(ids)).abs().max() > 1e-4  # the comparison notices one weight
 
 
@@ -349,7 +349,7 @@ def test_11_sampling_arithmetic_is_fp32():
 
 
 def test_13_nothing_evaluates_model_text_and_a_reward_costs_bounded_time():
-    for path in ROOT.glob("*.py"):
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("grader/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):  # the builtins by bare name, sympy's string readers by any name
                 called = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -358,9 +358,9 @@ def test_13_nothing_evaluates_model_text_and_a_reward_costs_bounded_time():
                     f"{path.name}:{node.lineno}"
     problem = tasks.draw("countdown", "train", 0, 1)[0]
     for text in ("(" * 10 ** 6, "9**9**9", "</think> <answer>" + "9*" * 10 ** 5, "<answer>" * 10 ** 5):
-        began = time.perf_counter()
+        began = time.process_time()
         assert reward.score("dr_grpo", "x</think> <answer>" + text + "</answer>", problem).total == 0
-        assert time.perf_counter() - began < 0.5
+        assert time.process_time() - began < 0.5
 
 
 def test_15_a_response_at_the_length_limit_earns_0_and_a_sick_run_says_so(capsys):

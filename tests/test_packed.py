@@ -6,6 +6,8 @@ import torch
 from conftest import make_tiny
 
 import model as lm
+from engine import attention
+from engine.attention import Packed, attend_one_by_one
 
 PROMPTS, RESPONSES = [[5, 6, 7], [8] * 9, [3], [4] * 2], [[10, 11], [12, 13, 14], [16, 17] * 9, [18]]
 
@@ -19,6 +21,11 @@ def found(model, prompts=PROMPTS, responses=RESPONSES):
     return [logprobs.detach(), entropy, *(p.grad for p in model.parameters())]
 
 
+def as_one_row(q, k, v, lengths):
+    """The fault of packed rows that see each other."""
+    return attend_one_by_one(q, k, v, [sum(lengths)])
+
+
 def differ(a, b) -> float:
     """The largest difference relative to the tensor's largest value."""
     return max(((x - y).abs().max() / y.abs().max().clamp_min(1e-30)).item() for x, y in zip(a, b, strict=True))
@@ -28,7 +35,7 @@ def differ(a, b) -> float:
 def test_packed_rows_have_the_log_probs_and_gradients_of_padded_ones(tokenizer, family, monkeypatch):
     model = make_tiny(tokenizer, **family).double()
     padded = found(model)
-    monkeypatch.setattr(packed, "usable", lambda model: True)
+    monkeypatch.setattr(lm.Transformer, "packs", True)
     assert differ(found(model), padded) < 1e-6
     assert differ(found(model, PROMPTS[::-1], RESPONSES[::-1])[2:], padded[2:]) > 1e-3  # the comparison notices order
 
@@ -36,16 +43,15 @@ def test_packed_rows_have_the_log_probs_and_gradients_of_padded_ones(tokenizer, 
 def test_sequences_that_see_those_before_them_would_show(tokenizer, monkeypatch):
     model = make_tiny(tokenizer).double()
     padded = found(model)
-    monkeypatch.setattr(packed, "usable", lambda model: True)
-    monkeypatch.setattr(packed, "one_by_one", lambda q, k, v, lengths: torch.nn.functional.scaled_dot_product_attention(
-        q, k, v, is_causal=True, enable_gqa=True))
+    monkeypatch.setattr(lm.Transformer, "packs", True)
+    monkeypatch.setattr(attention, "attend_one_by_one", as_one_row)
     assert differ(found(model), padded) > 1e-3
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradient_checkpointing_is_bit_identical(tokenizer, dtype, is_packed, monkeypatch):
-    monkeypatch.setattr(packed, "usable", lambda model: is_packed)
+    monkeypatch.setattr(lm.Transformer, "packs", is_packed)
     model = make_tiny(tokenizer).to(dtype)
     plain = found(model)
     model.recompute = True
@@ -54,7 +60,7 @@ def test_gradient_checkpointing_is_bit_identical(tokenizer, dtype, is_packed, mo
     assert all(torch.equal(a, b) for a, b in zip(found(model), plain, strict=True))
     assert len(calls) == 2 * len(model.layers)  # forward, and once more in backward
     with torch.no_grad():
-        model.hidden(torch.tensor([[1, 2]]))
+        model(torch.tensor([[1, 2]]))
     assert len(calls) == 3 * len(model.layers)
     count = itertools.count()  # the fault: layers that are not the same when they are computed anew
     monkeypatch.setattr(lm.Layer, "forward", lambda self, x, *rest: forward(self, x.roll(next(count) // 2, -1), *rest))
@@ -71,18 +77,18 @@ needs_flash = pytest.mark.skipif(not torch.cuda.is_available() or torch.cuda.get
 def test_the_kernel_computes_what_the_loop_computes(kv_heads):
     g = torch.Generator("cuda").manual_seed(0)
     lengths = [5, 130, 1, 64]
-    rows = packed.Sequences.of(lengths, "cuda")
-    shapes = [(1, heads, sum(lengths), 64) for heads in (4, kv_heads, kv_heads)]
+    rows = Packed(lengths, "cuda")
+    shapes = [(sum(lengths), heads, 64) for heads in (4, kv_heads, kv_heads)]
     q, k, v = (torch.randn(s, generator=g, device="cuda").bfloat16().requires_grad_() for s in shapes)
     weights = torch.randn(shapes[0], generator=g, device="cuda")
 
     def outcome(attend, *inputs):
         out = attend(*inputs)
         return [out.float().detach(), *(x.float() for x in torch.autograd.grad((out.float() * weights).sum(), inputs))]
-    kernel = outcome(lambda *x: packed.attend(*x, rows), q, k, v)
-    plain = outcome(lambda *x: packed.one_by_one(*x, lengths), *(x.detach().float().requires_grad_() for x in (q, k, v)))
+    kernel = outcome(lambda *x: rows.attend(0, *x), q, k, v)
+    plain = outcome(lambda *x: attend_one_by_one(*x, lengths), *(x.detach().float().requires_grad_() for x in (q, k, v)))
     assert differ(kernel, plain) < 2e-2
-    other = outcome(lambda *x: packed.one_by_one(*x, [sum(lengths)]),
+    other = outcome(lambda *x: attend_one_by_one(*x, [sum(lengths)]),
                     *(x.detach().float().requires_grad_() for x in (q, k, v)))
     assert differ(kernel, other) > 0.1  # the fault shows
 
@@ -94,5 +100,5 @@ def test_packed_on_the_gpu_is_padded_on_the_cpu(tokenizer):
         for p in model.parameters():
             p.div_(4)
     plain = lm.response_logprobs(model.float(), PROMPTS, RESPONSES)[0]
-    assert packs(model.bfloat16().cuda())
+    assert model.bfloat16().cuda().packs
     assert (lm.response_logprobs(model, PROMPTS, RESPONSES)[0].cpu() - plain).abs().max() < 0.05

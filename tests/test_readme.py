@@ -4,13 +4,13 @@ import sys
 import types
 from pathlib import Path
 
+import grading_cases
 import pytest
 import torch
 
-import model as lm
-import grading_cases
 import grpo
 import memory
+import model as lm
 import reward
 import sft
 import tasks

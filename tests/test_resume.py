@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +36,22 @@ def resume(folder):
     train.train(runs.resumed(train.TrainConfig(resume=str(folder)), {"resume"}))
 
 
-def in_child(folder, model, steps):
+def hold_saves(steps, wanted, held):
+    """A save that is asked to waits half-way, and so does the last one: only a kill ends the run."""
+    real = torch.save
+
+    def save(state, path):
+        if wanted.is_set() or f"step-{steps}." in str(path):
+            held.set()
+            threading.Event().wait()
+        real(state, path)
+    torch.save = save
+
+
+def in_child(folder, model, steps, *events):
     torch.set_num_threads(1)
+    if events:
+        hold_saves(steps, *events)
     reward.REWARDS["varied"] = varied
     c = settings(folder, model, steps=steps)
     if (Path(folder) / "config.json").exists():
@@ -70,8 +85,8 @@ def test_12_same_seed_same_run_and_killed_is_undisturbed(tmp_path, tiny_folder):
     context.set_forkserver_preload(["train"])
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
 
-    def start(folder):
-        child = context.Process(target=in_child, args=(str(folder), tiny_folder, steps))
+    def start(folder, *events):
+        child = context.Process(target=in_child, args=(str(folder), tiny_folder, steps, *events), daemon=True)
         child.start()
         return child
     child = start(undisturbed)
@@ -83,13 +98,14 @@ def test_12_same_seed_same_run_and_killed_is_undisturbed(tmp_path, tiny_folder):
     def logged():
         return log.read_text().count("\n") if log.exists() else 0
     for i in range(KILLS):
-        child, target = start(killed), logged() + rng.randrange(-1, 3)
+        wanted, held = context.Event(), context.Event()
+        child, target = start(killed, wanted, held), min(logged() + rng.randrange(-1, 3), steps - 1)
         while child.is_alive() and logged() < target:  # some steps on (or none: the kill comes while it is starting) ...
             time.sleep(step_time / 20)
         time.sleep(rng.random() * 2 * step_time)  # ... and then at any moment of a step
         if i and not in_save:  # in the middle of a save
-            while child.is_alive() and not any((killed / "checkpoints").glob(".step-*.new/*")):
-                pass
+            wanted.set()
+            assert held.wait(600)
         assert child.is_alive(), "the run was over before it could be killed"
         os.kill(child.pid, signal.SIGKILL)
         child.join()

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 import model as lm
 import sample
 from config import Refusal
+from engine import attention
+from engine.attention import Filling
+from engine.decoder import Decoder
 from sample import Sampling, draw
 
 LAST_BELOW_1 = 1 - 2 ** -24  # the largest number that torch.rand gives
@@ -96,15 +99,17 @@ def test_a_setting_without_a_meaning_is_refused(wrong):
 # ---------------------------------------------------------------- the end of a response
 
 def force(model, monkeypatch, follow):
-    """Make the model continue each id with follow(id), its work as always; returns the (ids, new) of its calls.
+    """Make the model continue each id with follow(id), its work as always; returns the (ids, attention) of its
+    calls.
 
-    `new` is None where the ids were decoded, a row each.
+    The attention is None where the ids were decoded, a row each.
     """
     calls, hidden, logits = [], model.hidden, Decoder.logits
 
-    def prefill(ids, cache=None, new=None, span=None, rows=None):
-        calls.append((ids, new))
-        return hidden(ids, cache, new, span, rows)
+    def prefill(ids, attention):
+        if isinstance(attention, Filling):
+            calls.append((ids, attention))
+        return hidden(ids, attention)
 
     def forced(decoder, spans):
         logits(decoder, spans)
@@ -219,9 +224,13 @@ def test_rollouts_come_back_in_order_each_from_its_own_prompt(tiny, tokenizer, m
     for i, r in enumerate(rollouts):
         assert r.response == [*range(r.prompt[-1] + 1, ENDS[r.prompt[-1]] + 1), tiny.stop_ids[0]] and r.finished
         assert streamed[i] == r.response  # on_token saw exactly these ids
-    prefilled = [ids[row, :n].tolist() for ids, new in calls if new is not None for row, n in enumerate(new) if n]
+    prefilled = []
+    for ids, filling in calls:
+        rows = [] if filling is None else ids.view(filling.attention.rows, -1).tolist()
+        prefilled += [[i for i in row if i] for row in rows]  # 0 pads; it is in none of the prompts
+    prefilled = [row for row in prefilled if row]
     assert prefilled == [p[:-1] for p in PROMPTS if len(p) > 1]  # each prompt once, not once a member of its group
-    decoded = [len(ids) for ids, new in calls if new is None]
+    decoded = [len(ids) for ids, filling in calls if filling is None]
     assert sum(decoded) == sum(len(r.response) for r in rollouts)  # no row decodes after its end
     assert max(decoded) == min(slots, 21)
 
@@ -231,13 +240,18 @@ def test_prompts_prefilled_without_padding_are_those_with_it(tiny, tokenizer, mo
     prompts = [[3, 20, 4], [40, 6], [7, 8, 60, 61, 62], [9, 9, 9, 9, 100], [8, 120]]
     expected = sample.generate(tiny, tokenizer, prompts, Sampling(20), n=2)
     sizes, hidden = [], tiny.hidden
-    monkeypatch.setattr(packed, "usable", lambda model: True)
-    monkeypatch.setattr(tiny, "hidden", lambda ids, *args, **more: sizes.append(ids.numel()) or hidden(ids, *args, **more))
+    monkeypatch.setattr(lm.Transformer, "packs", True)
+
+    def counting(ids, attention):
+        if isinstance(attention, Filling):
+            sizes.append(ids.numel())
+        return hidden(ids, attention)
+    monkeypatch.setattr(tiny, "hidden", counting)
     found = sample.generate(tiny, tokenizer, prompts, Sampling(20), n=2, prefill_tokens=prefill_tokens)
     assert [r.response for r in found] == [r.response for r in expected]
     assert sum(sizes) == sum(len(p) - 1 for p in prompts) and max(sizes) <= max(prefill_tokens, 4)  # nothing is padding
-    monkeypatch.setattr(packed, "one_by_one", lambda q, k, v, lengths: packed.F.scaled_dot_product_attention(
-        q, k, v, is_causal=True, enable_gqa=True))  # the fault of sequences that see each other
+    one_by_one = attention.attend_one_by_one  # the fault of rows that see each other
+    monkeypatch.setattr(attention, "attend_one_by_one", lambda q, k, v, lengths: one_by_one(q, k, v, [sum(lengths)]))
     found = sample.generate(tiny, tokenizer, prompts, Sampling(20), n=2, prefill_tokens=100)
     assert [r.response for r in found] != [r.response for r in expected]
 

@@ -19,7 +19,6 @@ import sft
 import tasks
 from config import Refusal
 
-
 # ---------------------------------------------------------------- the tokenizer
 
 @pytest.fixture(scope="module")

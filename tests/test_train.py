@@ -121,7 +121,7 @@ def test_grading_begins_before_the_sampler_is_done(tmp_path, tiny_folder, monkey
     def generate(*args, **more):
         graded.clear()
         rollouts = real_generate(*args, **more)
-        assert "on_done" not in more or graded.wait(5)
+        assert "on_done" not in more or graded.wait(600)
         return rollouts
     monkeypatch.setattr(reward, "score", score)
     monkeypatch.setattr(sample, "generate", generate)

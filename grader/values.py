@@ -1,0 +1,452 @@
+"""The value of a tree: an exact fraction where there is one, else numbers with 60 digits.
+
+Two expressions with variables are compared at random points. mpmath does the numbers; sympy, and so
+torch, bring it. Sizes are bounded before anything is computed. The kinds of trees stand in
+parser.py.
+"""
+
+import itertools
+import math
+import random
+import threading
+from fractions import Fraction
+
+import mpmath
+
+from grader.lexer import NO_UNIT, Unfit
+
+DIGITS = 60  # of the numeric comparison
+SMALLEST = 1e-52  # what counts as 0 beside numbers of everyday size: DIGITS less some rounding
+MOST_BITS = 20_000  # of an exact power
+LARGEST = 10**6  # exponent, factorial
+LARGEST_ARGUMENT = 10**15  # reducing a huge angle takes as many digits as it has
+LARGEST_FACTORIAL = 500  # computed exactly
+MOST_COMPARISONS = 100  # by numbers, for one answer
+MOST_VALUES = 64  # of a tree with plus-or-minus signs
+SAMPLE_POINTS = 6  # at which two expressions with variables are compared
+WHOLE = set("ijklmnpqNMK")  # letters that stand for whole numbers in floors and ceilings
+WHOLE_MARK = "#"  # beside names of variables: a function wants whole numbers
+FLOOR_MARK = "~"  # beside names of variables: there is a floor or a ceiling
+# Functions of one argument that mpmath calls otherwise
+MPMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "cis": "expj"}
+# What mpmath raises at a pole or for an argument that makes no sense; Unfit is a ValueError.
+NOT_A_NUMBER = (
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    mpmath.libmp.NoConvergence,
+)
+# mpmath's precision is a state of its context, so each thread has its own; and its own count.
+HERE = threading.local()
+
+
+def mp_context():
+    """This thread's mpmath context of DIGITS digits."""
+    if not hasattr(HERE, "mp"):
+        HERE.mp = mpmath.MPContext()
+        HERE.mp.dps = DIGITS
+    return HERE.mp
+
+
+# ---------------------------------------------------------------- exact values
+
+
+def exact_value(tree) -> Fraction | None:
+    """The rational value of a tree without letters and roots, None of any other.
+
+    Unfit if the tree divides by zero or its value grows too long.
+    """
+    value = unchecked_value(tree)
+    if value is None:
+        return None
+    if value.numerator.bit_length() + value.denominator.bit_length() > MOST_BITS:
+        raise Unfit("the number is too long")
+    return value
+
+
+def unchecked_value(tree) -> Fraction | None:
+    """The value of a tree as in `exact_value`; only its parts are known to be short enough."""
+    kind = tree[0]
+    if kind == "num":
+        return tree[1]
+    if kind in ("add", "mul"):
+        return exact_operation(kind, tree[1][0], tree[1][1])
+    if kind in ("div", "pow"):
+        return exact_operation(kind, tree[1], tree[2])
+    if kind == "neg":
+        value = exact_value(tree[1])
+        return None if value is None else -value
+    if kind == "pct":
+        value = exact_value(tree[1])
+        return None if value is None else value / 100
+    if kind == "fn" and tree[1] in ("factorial", "binom"):
+        return exact_count(tree[1], tree[2])
+    return None
+
+
+def exact_operation(kind: str, left, right) -> Fraction | None:
+    """The value of a sum, product, quotient or power of two trees."""
+    first = exact_value(left)
+    second = exact_value(right)
+    if first is None or second is None:
+        return None
+    if kind == "add":
+        return first + second
+    if kind == "mul":
+        return first * second
+    if kind == "div":
+        if second == 0:
+            raise Unfit("divides by zero")
+        return first / second
+    bits = max(first.numerator.bit_length(), first.denominator.bit_length()) * abs(second)
+    if second.denominator != 1 or bits > MOST_BITS:
+        return None
+    return first ** int(second)
+
+
+def exact_count(name: str, arguments: list) -> Fraction | None:
+    """The value of a factorial or a binomial coefficient of small whole numbers."""
+    whole = list(map(exact_value, arguments))
+    if None in whole:
+        return None
+    for n in whole:
+        if n.denominator != 1 or not 0 <= n <= LARGEST_FACTORIAL:
+            return None
+    if name == "factorial":
+        return Fraction(math.factorial(*map(int, whole)))
+    return Fraction(math.comb(*map(int, whole)))
+
+
+# ---------------------------------------------------------------- numeric values
+
+
+def variables_of(tree, found: set | None = None) -> set[str]:
+    """The variables of a tree; among them WHOLE_MARK and FLOOR_MARK where it has such functions."""
+    if found is None:
+        found = set()
+    if isinstance(tree, list):
+        for part in tree:
+            variables_of(part, found)
+    elif isinstance(tree, tuple):
+        kind = tree[0]
+        if kind in ("var", "call"):
+            found.add(tree[1])
+        elif kind == "fn" and tree[1] in ("factorial", "binom", "gcd", "lcm"):
+            found.add(WHOLE_MARK)
+        elif kind == "fn" and tree[1] in ("floor", "ceil"):
+            found.add(FLOOR_MARK)
+        for part in tree[1:]:
+            if isinstance(part, (list, tuple)):
+                variables_of(part, found)
+    return found
+
+
+def numeric_value(tree, mp, at: dict):
+    """The value of a tree in the mpmath context `mp`, its variables as in `at`.
+
+    Unfit where there is none; mpmath raises others of NOT_A_NUMBER.
+    """
+    kind = tree[0]
+    if kind == "num":
+        return mp.mpf(tree[1].numerator) / tree[1].denominator
+    if kind == "const":
+        return constant(tree[1], mp)
+    if kind == "var" and tree[1] in at:
+        return at[tree[1]]
+    if kind == "add":
+        return numeric_value(tree[1][0], mp, at) + numeric_value(tree[1][1], mp, at)
+    if kind == "mul":
+        return numeric_value(tree[1][0], mp, at) * numeric_value(tree[1][1], mp, at)
+    if kind == "div":
+        return numeric_value(tree[1], mp, at) / numeric_value(tree[2], mp, at)
+    if kind == "pow":
+        base = numeric_value(tree[1], mp, at)
+        exponent = numeric_value(tree[2], mp, at)
+        return numeric_power(base, exponent, exact_value(tree[2]), mp)
+    if kind == "neg":
+        return -numeric_value(tree[1], mp, at)
+    if kind == "pct":
+        return numeric_value(tree[1], mp, at) / 100
+    if kind == "deg":
+        return numeric_value(tree[1], mp, at) * mp.pi / 180
+    if kind == "fn":
+        arguments = [numeric_value(part, mp, at) for part in tree[2]]
+        return numeric_function(tree[1], arguments, mp)
+    if kind == "call" and tree[1] in at:
+        arguments = [numeric_value(part, mp, at) for part in tree[2]]
+        return unknown_function(arguments, at[tree[1]], mp)
+    raise Unfit(f"a {kind} is no number")
+
+
+def constant(name: str, mp):
+    """The number of a const tree."""
+    if name == "pi":
+        return +mp.pi
+    if name == "e":
+        return +mp.e
+    if name == "i":
+        return mp.mpc(0, 1)
+    return mp.inf
+
+
+def unknown_function(arguments: list, own, mp):
+    """The value of f(x): some smooth function, as random as the number `own` that stands for f."""
+    mixed = 0
+    for k, value in enumerate(arguments):
+        mixed += (k + 1) * value
+    return mp.atan(mixed * own + 1) + own
+
+
+def numeric_power(base, exponent, fraction: Fraction | None, mp):
+    """base ** exponent, where `fraction` is the exponent's exact value if it has one.
+
+    An odd root of a number below 0 is the real one: the cube root of -8 is -2.
+    """
+    is_real = mp.im(base) == 0
+    if abs(exponent) > LARGEST:
+        raise Unfit("the power is too large")
+    if abs(mp.mpf(base) if is_real else base) > mp.mpf(10) ** 10_000:
+        raise Unfit("the power is too large")
+    is_odd_root = fraction is not None and fraction.denominator > 1 and fraction.denominator % 2
+    if is_odd_root and is_real and mp.re(base) < 0:
+        return (-1) ** fraction.numerator * mp.power(-mp.re(base), exponent)
+    return mp.power(base, exponent)
+
+
+def numeric_function(name: str, numbers: list, mp):
+    """The value of a named function; Unfit if its arguments are too large or too many."""
+    if any(abs(value) > LARGEST_ARGUMENT for value in numbers):
+        raise Unfit("the argument is too large")
+    if name == "max":
+        return max(numbers)
+    if name == "min":
+        return min(numbers)
+    if name in ("gcd", "lcm"):
+        return numeric_divisor(name, numbers, mp)
+    if name == "binom" and len(numbers) == 2:
+        if max(map(abs, numbers)) > LARGEST:
+            raise Unfit("too large")
+        return mp.binomial(*numbers)
+    if name == "log" and len(numbers) == 2:
+        return mp.ln(numbers[0]) / mp.ln(numbers[1])
+    if len(numbers) != 1:
+        raise Unfit(f"{name} of {len(numbers)} arguments")
+    if name in ("factorial", "exp") and abs(numbers[0]) > LARGEST:
+        raise Unfit("too large")
+    if name == "factorial":
+        return mp.gamma(numbers[0] + 1)
+    if name in ("log", "lg"):
+        return mp.ln(numbers[0]) / mp.ln(10)
+    if name == "abs":
+        return abs(numbers[0])
+    if name == "cbrt":
+        return numeric_power(numbers[0], mp.mpf(1) / 3, Fraction(1, 3), mp)
+    return getattr(mp, MPMATH_NAMES.get(name, name))(numbers[0])
+
+
+def numeric_divisor(name: str, numbers: list, mp):
+    """The greatest common divisor or least common multiple; Unfit if a number is not whole."""
+    whole = [int(value) for value in numbers]
+    if any(value != n for value, n in zip(numbers, whole)):
+        raise Unfit("not whole")
+    if name == "gcd":
+        return mp.mpf(math.gcd(*whole))
+    return mp.mpf(math.lcm(*whole))
+
+
+def sample_points(variables: set[str], mp) -> list[dict]:
+    """Where to compare, the same at every call: SAMPLE_POINTS values of the variables.
+
+    The first three lie above 0, where roots and logarithms have one value, the others have mixed
+    signs. They are whole numbers above 0 where a factorial asks for them; in floors, for letters
+    like n.
+    """
+    letters = sorted(variables - {WHOLE_MARK, FLOOR_MARK})
+    if not letters:
+        return [{}]
+    found = []
+    for k in range(SAMPLE_POINTS):
+        at = {}
+        for i, name in enumerate(letters):
+            draw = random.Random(f"{name}/{k}")
+            if WHOLE_MARK in variables or (FLOOR_MARK in variables and name in WHOLE):
+                at[name] = mp.mpf(draw.randint(1 + k, 9 + 2 * k))
+                continue
+            value = mp.mpf(draw.randint(300, 2700))
+            if k == 3 or (k > 3 and (i + k) % 2):
+                at[name] = value / -997
+            else:
+                at[name] = value / 997
+        found.append(at)
+    return found
+
+
+# ---------------------------------------------------------------- comparison
+
+
+def count_anew() -> None:
+    """Begin to count the comparisons by numbers of one answer."""
+    HERE.left = MOST_COMPARISONS
+
+
+def count_comparison() -> None:
+    """Note one more comparison by numbers; Unfit beyond MOST_COMPARISONS since `count_anew`."""
+    HERE.left = getattr(HERE, "left", MOST_COMPARISONS) - 1
+    if HERE.left < 0:
+        raise Unfit("too many comparisons")
+
+
+def is_close(left, right, relative: float) -> bool:
+    """Whether two numbers are equal to `relative`, and near 0 to what cancellation leaves of it.
+
+    Infinities only equal themselves.
+    """
+    gap = abs(left - right)
+    if left == right:
+        return True
+    if not abs(left) + abs(right) < math.inf:
+        return False
+    if gap <= relative * max(abs(left), abs(right)):
+        return True
+    if relative < 1e-30:
+        return bool(gap <= SMALLEST)
+    return bool(gap <= 1e-12)
+
+
+def same_value(one, other, tolerance: float) -> bool:
+    """Whether two expressions have one value, for all values of their variables.
+
+    tolerance: the absolute error that may be between two numbers.
+    """
+    left = exact_value(one)
+    right = exact_value(other)
+    if left is not None and right is not None:
+        if left == right:
+            return True
+        return bool(tolerance) and abs(left - right) <= Fraction(str(tolerance))
+    variables = variables_of(one) | variables_of(other)
+    if tolerance and not variables:
+        mp = mp_context()
+        return bool(abs(numeric_value(one, mp, {}) - numeric_value(other, mp, {})) <= tolerance)
+    count_comparison()
+    # In double precision first: most pairs differ.
+    return not differ_in_doubles(one, other, variables) and same_at_points(one, other, variables)
+
+
+def differ_in_doubles(one, other, variables: set[str]) -> bool:
+    """Whether double precision tells two expressions apart at the first point."""
+    at = sample_points(variables, mpmath.fp)[0]
+    try:
+        left = numeric_value(one, mpmath.fp, at)
+        right = numeric_value(other, mpmath.fp, at)
+        return not is_close(left, right, 1e-6)
+    except NOT_A_NUMBER:
+        return False
+
+
+def same_at_points(one, other, variables: set[str]) -> bool:
+    """Whether two expressions are equal with 60 digits wherever both have a value.
+
+    They must have one at two points at least, or at the only one where there are no variables.
+    """
+    mp = mp_context()
+    points = sample_points(variables, mp)
+    met = 0
+    for at in points:
+        try:
+            left = numeric_value(one, mp, at)
+            right = numeric_value(other, mp, at)
+        except NOT_A_NUMBER:
+            continue  # a pole
+        if mp.isnan(left) or mp.isnan(right):
+            continue
+        below_zero = min(at.values(), default=1) < 0
+        if met >= 2 and below_zero and (mp.im(left) or mp.im(right)):
+            continue  # branches of roots and logarithms may differ below 0
+        if not is_close(left, right, 1e-45):
+            return False
+        met += 1
+    return met >= min(2, len(points))
+
+
+# ---------------------------------------------------------------- the shape of a tree
+
+
+def is_name(tree) -> bool:
+    """Whether a tree only calls something: x, f(x), P(A), AB, |AB|, dy/dx. No digits, no sums."""
+    kind = tree[0]
+    if kind == "var":
+        return True
+    if kind == "call":
+        return all(part[0] == "num" or is_name(part) for part in tree[2])
+    if kind == "mul":
+        return all(map(is_factor_of_name, tree[1])) and bool(variables_of(tree))
+    if kind in ("div", "cap", "union"):  # P(A and B)
+        return is_name(tree[1]) and is_name(tree[2])
+    if kind == "seq":
+        return all(map(is_name, tree[3]))
+    if kind == "fn" and tree[1] in ("sin", "cos", "tan"):  # cos theta
+        return all(map(is_name, tree[2]))
+    if kind == "fn" and tree[1] == "abs":  # |AB|, not |x|
+        return tree[2][0][0] == "mul" and is_name(tree[2][0])
+    if kind == "words":
+        return not NO_UNIT & set(tree[1].lower().replace("n't", " not ").split())
+    return False
+
+
+def is_factor_of_name(tree) -> bool:
+    """Whether a tree may be a factor of a name: a name itself, e, i, or the f^{-1} of f^{-1}(x)."""
+    if is_name(tree) or tree in (("const", "e"), ("const", "i")):
+        return True
+    is_power = tree[0] == "pow" and tree[1][0] == "var"
+    return is_power and tree[2] == ("neg", ("num", Fraction(1)))
+
+
+def contains(tree, kind: str) -> bool:
+    """Whether a tree of this kind stands anywhere in a tree."""
+    if not isinstance(tree, (list, tuple)):
+        return False
+    return tree[:1] == (kind,) or any(contains(part, kind) for part in tree)
+
+
+def elements(tree) -> list | None:
+    """The members of a bare list or a set, with each plus-or-minus sign both ways.
+
+    None of anything else, unless it has such a sign itself.
+    """
+    if tree[0] in ("list", "set"):
+        found = []
+        for part in tree[1]:
+            found += plus_and_minus(part)
+        return found
+    if contains(tree, "pm"):
+        return plus_and_minus(tree)
+    return None
+
+
+def plus_and_minus(tree) -> list:
+    """All values of a tree with plus-or-minus signs in it, [tree] of one without them.
+
+    Unfit beyond MOST_VALUES.
+    """
+    if not contains(tree, "pm"):
+        return [tree]
+    if isinstance(tree, list):
+        choices = list(map(plus_and_minus, tree))
+        return list(map(list, combinations(choices)))
+    if tree[0] == "pm":
+        signed = []
+        for right in plus_and_minus(tree[2]):
+            signed += [right, ("neg", right)]
+        pairs = combinations([plus_and_minus(tree[1]), signed])
+        return [("add", list(pair)) for pair in pairs]
+    choices = list(map(plus_and_minus, tree[1:]))
+    return [(tree[0], *parts) for parts in combinations(choices)]
+
+
+def combinations(choices: list[list]):
+    """All ways to take one of each; Unfit if there are more than MOST_VALUES."""
+    if math.prod(map(len, choices)) > MOST_VALUES:
+        raise Unfit("too many signs")
+    return itertools.product(*choices)
