@@ -59,9 +59,11 @@ def parameters(c: ModelConfig) -> int:
 def layer_bytes(c: ModelConfig, width: int = 2) -> int:
     """What a token leaves behind in one layer for backward."""
     C, heads, keys = c.hidden_size, c.num_attention_heads * c.head_size, c.num_key_value_heads * c.head_size
-    norms = 2 * (4 + 2 * width) * C + (c.model_type == "qwen3") * (4 + width) * (heads + keys)  # fp32 in, scaled, out
-    # q, k, v, attention's output and its log-sum; gate, its silu, up and their product
-    return norms + 2 * width * (heads + keys) + 4 * c.num_attention_heads + 4 * width * c.intermediate_size
+    # fp32 in, fp32 scaled, out: what a CPU's norm keeps. A GPU's fused one keeps less.
+    norms = 2 * (8 + width) * C + (c.model_type == "qwen3") * 8 * (heads + keys)
+    # q and k rotated, the product that v is a part of, attention's output and its log-sum
+    attention = width * 3 * (heads + keys) + 4 * c.num_attention_heads
+    return norms + attention + 4 * width * c.intermediate_size  # gate, up, silu and their product
 
 
 def update_bytes(c: ModelConfig, s: Setup) -> tuple[float, float]:

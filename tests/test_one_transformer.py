@@ -212,9 +212,13 @@ def test_a_checkpoint_of_an_earlier_version_loads_and_its_trainer_state_is_refus
     lm.load(str(checkpoint))
     with pytest.raises(Refusal, match="earlier version.*--model"):
         train.train(
-            train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=3), {"steps"})
+            train.resumed(
+                train.TrainConfig(resume=str(tmp_path / "run"), steps=3), {"resume", "steps"}
+            )
         )
     shutil.rmtree(checkpoint)
     assert Path(tmp_path / "run" / "checkpoints" / "step-1").is_dir()
-    resumed = train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=3), {"steps"})
+    resumed = train.resumed(
+        train.TrainConfig(resume=str(tmp_path / "run"), steps=3), {"resume", "steps"}
+    )
     assert train.train(resumed)["steps"] == 3
