@@ -244,7 +244,9 @@ def save(this: Run) -> Path:
     place = this.folder / "checkpoints" / f"step-{this.step}"
     with new_folder(place) as draft:
         lm.write(draft, this.model, this.tokenizer, this.optimizer.named_masters())
-        torch.save({"adam": this.optimizer.adam.state_dict(), "step": this.step, "names": this.optimizer.names}, draft / "trainer.pt")
+        # With the parameters' names: states that are laid out for others are refused on resuming.
+        state = {"adam": this.optimizer.adam.state_dict(), "step": this.step, "names": this.optimizer.names}
+        torch.save(state, draft / "trainer.pt")
     return place
 
 

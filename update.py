@@ -16,7 +16,8 @@ def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float,
            on_policy: bool = False) -> dict:
     """One optimizer step on a list of rollouts with their advantages [B]; returns what to log of it.
 
-    on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's (`check_gap`). Rows of advantage 0 cost no forward pass, but they stay in the denominators: they are zeros of the same mean.
+    on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's (`check_gap`). Rows of
+    advantage 0 cost no forward pass, but they stay in the denominators: they are zeros of the same mean.
     """
     step = grpo.Denominators(len(rollouts), sum(len(r.response) for r in rollouts), c.max_new_tokens)
     chosen = [i for i in range(len(rollouts)) if advantage[i] != 0 or c.kl_coef]  # the KL term acts on all rows
@@ -45,9 +46,7 @@ def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float,
                             ("positions", sum(long[i] for i in batch)),
                             ("padding", 0 if is_packed else sum(long[batch[0]] - long[i] for i in batch))):
             stats[name] += value
-        largest = gap.max().item()
-        if not largest <= stats["gap_max"]:  # also what is no number
-            stats["gap_max"] = largest
+        stats["gap_max"] = larger(stats["gap_max"], gap.max().item())
     if on_policy:
         try:
             check_gap(stats, c.max_logprob_gap, model.dtype)
@@ -57,6 +56,11 @@ def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float,
     if chosen:
         stats["grad_norm"] = optimizer.step(lr, c.clip_norm)
     return stats
+
+
+def larger(a: float, b: float) -> float:
+    """The larger of two numbers; NaN if one of them is, so that it stays seen to the end of a step."""
+    return torch.tensor([a, b]).max().item()
 
 
 def check_gap(stats: dict, limit: float, dtype: torch.dtype) -> None:

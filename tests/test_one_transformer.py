@@ -167,6 +167,16 @@ def test_the_limit_is_of_the_largest_gap_in_fp32_and_of_the_mean_in_bf16(dtype, 
         update.check_gap(stats, 0.0, dtype)
 
 
+@pytest.mark.parametrize("place", [0, 5, 11])
+def test_a_gap_that_is_no_number_is_seen_in_any_micro_batch(tiny, tokenizer, place):
+    rollouts = rollouts_of(tiny, tokenizer)
+    rollouts[place].logprobs[0] = float("nan")
+    advantage = torch.linspace(-1, 1, len(rollouts))
+    c = train.TrainConfig(token_budget=1)  # a row a micro-batch
+    with pytest.raises(Refusal, match="differs by nan"):
+        update.update(tiny, optim.MasterAdamW(tiny), rollouts, advantage, 1e-3, c, on_policy=True)
+
+
 def test_a_refused_update_moves_no_weight(tiny, tokenizer):
     rollouts = rollouts_of(tiny, tokenizer)
     for rollout in rollouts:
