@@ -20,15 +20,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import extract
-import jsonl
 import model as lm
 import reward
 import sample
 import tasks
 from config import Refusal, check_values, parse, run, setting
+from engine.device import pick_device
 from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
-from optim import pick_device
 from storage.folders import write_file
+from tasks import files
 
 # How the systems measure: temperature, top-p, longest response, responses a problem.
 # A flag given by hand beats it.
@@ -119,7 +119,7 @@ def held_out(
     kind = "data"
     if task == "math":
         kind = "math"
-    how = (data, question_field, answer_field, kind, jsonl.levels_of(levels))
+    how = (data, question_field, answer_field, kind, files.levels_of(levels))
     if split == "all":
         problems = tasks.read_rows(*how)
     else:

@@ -19,17 +19,18 @@ from pathlib import Path
 
 import torch
 
-import jsonl
-import memory
 import model as lm
 import sample
 import tasks
 from config import Refusal, check_values
+from engine import memory
 from engine.decoder import Decoder
+from engine.device import default_budget, pick_device
+from engine.optimizer import MasterAdamW
 from evaluation import benchmarks
-from optim import MasterAdamW, default_budget, pick_device
 from storage import model_folder
 from storage.folders import new_folder, write_file
+from tasks import files
 
 # Settings of the machine, not of the run: they change nothing but rounding.
 MEMORY = {"token_budget", "slots", "memory_gb", "gradient_checkpointing", "offload_optimizer"}
@@ -126,7 +127,7 @@ def problems_of(c) -> tuple:
     if not c.data:
         return c.task, tasks.draw(c.task, "held-out", 0, c.eval_problems), suite
     sides = tasks.read_jsonl(c.data, c.question_field, c.answer_field, "math" if c.task == "math" else "data",
-                             jsonl.levels_of(c.levels))
+                             files.levels_of(c.levels))
     return sides["train"], sides["held-out"][:c.eval_problems or None], suite
 
 

@@ -26,7 +26,7 @@ import tasks
 from config import Refusal, parse, run, setting
 from engine.attention import Causal, Filling, Packed
 from engine.decoder import Decoder
-from optim import pick_device
+from engine.device import pick_device
 
 ONE_STRIDE = 4096  # ids: up to here the sums of blocks cost more than they save
 LAST_BELOW_1 = 1 - 2 ** -40  # rounding must not point past the end of a block

@@ -16,12 +16,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-import jsonl
 import model as lm
 import tasks
-import traces
 from config import Refusal, parse, run, setting
-from optim import MasterAdamW, micro_batches, pick_device
+from engine.batches import micro_batches
+from engine.device import pick_device
+from engine.optimizer import MasterAdamW
+from tasks import files, traces
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def generated_pairs(rng: random.Random, n: int) -> list[tuple[str, str]]:
 def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[str, str]]:
     """(prompt, response) texts from a JSONL file; Refusal names the line."""
     pairs = []
-    for where, row in jsonl.rows(path):
+    for where, row in files.rows(path):
         for name in (prompt_field, response_field):
             if not isinstance(row.get(name), str):
                 raise Refusal(f"{where}: no text in field {name!r} (fields: {', '.join(row) or 'none'})")

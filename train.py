@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 import extract
 import grpo
-import jsonl
 import plot
 import reward
 import sample
@@ -35,6 +34,7 @@ from eval import evaluate
 from evaluation import benchmarks
 from runs import Run, append_line, open_run, resumed, save, summary
 from storage.folders import write_file
+from tasks import files
 from update import out_of_memory, update_or_retry
 
 
@@ -113,7 +113,7 @@ class TrainConfig:
             raise Refusal(f"--task {self.task} beside --data: a file has its own problems (--task math grades them as maths)")
         if self.levels and self.data is None:
             raise Refusal("--levels chooses rows of --data")
-        jsonl.levels_of(self.levels)
+        files.levels_of(self.levels)
         if self.eval_suite:
             benchmarks.names_of(self.eval_suite)
         for flag, value, known in (("reward", self.reward, reward.REWARDS), ("template", self.template, tasks.TEMPLATES),

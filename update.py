@@ -9,7 +9,8 @@ from tqdm import tqdm
 import grpo
 import model as lm
 from config import Refusal
-from optim import default_budget, micro_batches
+from engine.batches import micro_batches
+from engine.device import default_budget
 
 
 def update(model, optimizer, rollouts: list, advantage: torch.Tensor, lr: float, c, reference=None,

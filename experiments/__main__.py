@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import Refusal, parse, run, setting
+from engine.device import pick_device
 from experiments import catalogue, lab, results
-from optim import pick_device
 
 
 @dataclass(frozen=True)

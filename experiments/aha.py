@@ -31,7 +31,6 @@ from pathlib import Path
 from statistics import mean
 
 import tasks
-import traces
 from evaluation.behaviour import count
 from experiments import figures, training
 from experiments.evidence import (
@@ -45,6 +44,7 @@ from experiments.evidence import (
     within,
 )
 from experiments.length_growth import GUESS, SEARCH
+from tasks import traces
 
 SEEDS = (30, 31, 32, 33, 34)
 STEPS = 40

@@ -29,8 +29,8 @@ import torch
 
 import grpo
 import model as lm
-import optim
 import update
+from engine import optimizer as optim
 from experiments import figures, length_bias, training
 from experiments.evidence import (
     above,

@@ -30,9 +30,9 @@ import model as lm
 import reward
 import sample
 import tasks
+from engine.device import pick_device
 from experiments import figures, length_bias, training
 from experiments.evidence import above, columns, numbers, ratios, within
-from optim import pick_device
 from sample import Sampling
 from train import TrainConfig
 from update import update

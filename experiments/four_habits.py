@@ -43,7 +43,6 @@ from statistics import mean
 import model as lm
 import reward
 import tasks
-import traces
 from evaluation import behaviour
 from experiments import figures, training
 from experiments.evidence import (
@@ -57,6 +56,7 @@ from experiments.evidence import (
     numbers,
     within,
 )
+from tasks import traces
 
 SEEDS = (30, 31, 32, 33)
 STEPS = 70

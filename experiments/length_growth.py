@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import mean
 
 import tasks
-import traces
 from evaluation import behaviours
 from evaluation.behaviour import count
 from experiments import figures, training
@@ -36,6 +35,7 @@ from experiments.evidence import (
     numbers,
     within,
 )
+from tasks import traces
 
 SEEDS = (10, 11, 12, 13, 14)
 STEPS = 40

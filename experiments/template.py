@@ -29,7 +29,6 @@ from statistics import mean
 
 import model as lm
 import tasks
-import traces
 from experiments import figures, training
 from experiments.evidence import (
     above,
@@ -40,6 +39,7 @@ from experiments.evidence import (
     less_than_half,
     numbers,
 )
+from tasks import traces
 
 SEEDS = (10, 11, 12, 13, 14)
 STEPS = 40

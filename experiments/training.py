@@ -9,8 +9,8 @@ from statistics import mean
 
 import model as lm
 import sft
+from engine.device import pick_device
 from eval import evaluate, held_out
-from optim import pick_device
 from sample import Sampling
 from storage.folders import write_file
 from train import TrainConfig, train
@@ -18,7 +18,7 @@ from train import TrainConfig, train
 # A base is made anew if one of these has changed: the files of the model that it starts from,
 # and the code that trains it.
 START_FILES = ("config.json", "tokenizer.json", "model.safetensors")
-CODE_FILES = ("sft.py", "model.py", "engine/attention.py", "optim.py", "adam.py")
+CODE_FILES = ("sft.py", "model.py", "engine/attention.py", "engine/optimizer.py")
 
 
 # ---------------------------------------------------------------- bases

@@ -22,8 +22,9 @@ import torch
 import sample
 import update as updating
 from config import parse
+from engine.batches import micro_batches
 from engine.decoder import Decoder
-from optim import MasterAdamW, micro_batches
+from engine.optimizer import MasterAdamW
 from runs import Run
 from speed import attention as kernels
 from speed import measure, sides

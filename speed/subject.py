@@ -3,12 +3,12 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-import memory
 import model as lm
 import sample
 import tasks
 from config import Refusal, setting
-from optim import pick_device
+from engine import memory
+from engine.device import pick_device
 from speed import measure
 from speed.measure import Machine
 from speed.report import check_json, chosen, numbers

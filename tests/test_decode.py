@@ -4,9 +4,9 @@ import torch
 from conftest import make_tiny, prefill
 
 import model as lm
-import optim
 import sample
 from engine import decoder as decode
+from engine import optimizer as optim
 from engine.attention import Cached
 from engine.decoder import Decoder
 from sample import Sampling

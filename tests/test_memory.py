@@ -12,15 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import config
-import memory
 import model as lm
-import optim
 import runs
 import sample
 import train
 import update
+from engine import memory
+from engine import optimizer as optim
 from engine.decoder import Decoder
-from memory import SHAPES, Setup
+from engine.memory import SHAPES, Setup
 
 SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
 

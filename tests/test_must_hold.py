@@ -11,12 +11,12 @@ from conftest import make_tiny, prefill
 import config
 import grpo
 import model as lm
-import optim
 import reward
 import sample
 import tasks
 import train
 import update
+from engine import optimizer as optim
 from sample import Sampling, draw
 
 ROOT = Path(__file__).parent.parent

@@ -11,12 +11,12 @@ from conftest import make_tiny
 
 import grpo
 import model as lm
-import optim
 import sample
 import train
 import update
 from config import Refusal
 from engine import attention
+from engine import optimizer as optim
 from engine.attention import Cached
 from sample import Sampling
 

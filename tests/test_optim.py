@@ -5,9 +5,9 @@ import pytest
 import torch
 from conftest import make_tiny
 
-import adam
 import model as lm
-import optim
+from engine import batches
+from engine import optimizer as optim
 
 PROMPTS, RESPONSES = [[5, 6, 7], [8, 9], [3]], [[10, 11], [12, 13, 14, 15], [16] * 9]
 
@@ -82,9 +82,9 @@ def test_dropped_gradients_leave_nothing_behind(tokenizer, offload):
 
 def test_packed_micro_batches_count_tokens_and_padded_ones_padding():
     lengths = [10, 7, 6, 3, 1]
-    assert optim.micro_batches(lengths, 18, packed=True) == [[0, 1], [2, 3, 4]]
-    assert optim.micro_batches(lengths, 18) == [[0], [1, 2], [3, 4]]
-    assert optim.micro_batches(lengths, 1, packed=True) == [[0], [1], [2], [3], [4]]
+    assert batches.micro_batches(lengths, 18, packed=True) == [[0, 1], [2, 3, 4]]
+    assert batches.micro_batches(lengths, 18) == [[0], [1, 2], [3, 4]]
+    assert batches.micro_batches(lengths, 1, packed=True) == [[0], [1], [2], [3], [4]]
 
 
 # ---------------------------------------------------------------- states in bf16
@@ -92,7 +92,7 @@ def test_packed_micro_batches_count_tokens_and_padded_ones_padding():
 def test_stochastic_rounding_goes_to_a_neighbour_and_is_right_on_average():
     x = torch.tensor([1.0, 1.0 + 2 ** -10, -1.0 - 2 ** -9, 3e-5, -7.7, 0.0]).repeat(100_000, 1)
     noise = torch.randint(0, 2 ** 16, x.shape, dtype=torch.int32, generator=torch.Generator().manual_seed(0))
-    found = adam.rounded(x, noise).float()
+    found = optim.rounded(x, noise).float()
     assert all(len(column.unique()) <= 2 for column in found.T)
     exact = x.bfloat16().float() == x
     assert torch.equal(found[exact], x[exact])
@@ -106,8 +106,8 @@ def test_it_is_torchs_adamw_but_for_the_rounding(monkeypatch):
     g = torch.Generator().manual_seed(1)
     ours, theirs = (torch.randn(3, 50, generator=g.manual_seed(1)) for _ in range(2))
     ours.grad, theirs.grad = (torch.randn(3, 50, generator=g.manual_seed(2)) for _ in range(2))
-    monkeypatch.setattr(adam, "CHUNK", 40)  # several chunks, the last one shorter
-    a = adam.RoundedAdamW([{"params": [ours], "weight_decay": 0.1, "lr": 0.03}], (0.9, 0.95))
+    monkeypatch.setattr(optim, "CHUNK", 40)  # several chunks, the last one shorter
+    a = optim.RoundedAdamW([{"params": [ours], "weight_decay": 0.1, "lr": 0.03}], (0.9, 0.95))
     b = torch.optim.AdamW([theirs], lr=0.03, betas=(0.9, 0.95), weight_decay=0.1)
     a.step()
     b.step()
@@ -123,7 +123,7 @@ def quadratic(states, betas, steps=400, noise=0.3):
     g, scale = torch.Generator().manual_seed(0), torch.logspace(-2, 2, 2000)
     x = torch.ones(2000)
     group = [{"params": [x], "weight_decay": 0.0}]
-    optimizer = (torch.optim.AdamW(group, lr=0.0, betas=betas) if states == "fp32" else adam.RoundedAdamW(group, betas))
+    optimizer = (torch.optim.AdamW(group, lr=0.0, betas=betas) if states == "fp32" else optim.RoundedAdamW(group, betas))
     for step in range(steps):
         x.grad = scale * (x + noise * torch.randn(2000, generator=g))
         optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / steps)
@@ -141,12 +141,12 @@ def test_a_second_moment_rounded_to_the_nearest_never_comes_down_again(monkeypat
     """Gradients of 1, then of 1e-3: with beta2 = 0.999 each step takes a thousandth off, less than bf16 resolves."""
     def second_moment(first, then):
         p = torch.zeros(4000)
-        optimizer = adam.RoundedAdamW([{"params": [p], "weight_decay": 0.0}], (0.9, 0.999))
+        optimizer = optim.RoundedAdamW([{"params": [p], "weight_decay": 0.0}], (0.9, 0.999))
         for i in range(first + then):
             p.grad = torch.full_like(p, 1.0 if i < first else 1e-3)
             optimizer.step()
         return optimizer.state[0][1].float().mean().item()
     exact = (1 - 0.999 ** 500) * 0.999 ** 1500
     assert second_moment(500, 1500) == pytest.approx(exact, rel=0.02)
-    monkeypatch.setattr(adam, "rounded", lambda x, noise: x.bfloat16())
+    monkeypatch.setattr(optim, "rounded", lambda x, noise: x.bfloat16())
     assert second_moment(500, 1500) > 2 * exact  # the fault shows

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import grpo
-import memory
 import model as lm
 import reward
 import sft
 import tasks
-import traces
+from engine import memory
+from tasks import traces
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -14,11 +14,11 @@ import torch
 from conftest import varied
 from safetensors.torch import load_file
 
-import adam
 import config
 import reward
 import runs
 import train
+from engine import optimizer as optim
 
 KILLS = int(os.environ.get("KILLS", 3))
 SMALL = dict(prompts_per_step=4, group_size=4, max_new_tokens=12, eval_every=10, eval_problems=8, save_every=1, lr=1e-3,
@@ -135,7 +135,7 @@ def test_every_variant_of_the_optimizer_resumes_bit_for_bit(tmp_path, tiny_folde
     states = {t.dtype for s in final(tmp_path / "part")[2]["adam"]["state"].values() for n, t in s.items() if n != "step"}
     assert states == {torch.bfloat16 if "optimizer_states" in more else torch.float32}  # saved in their own type
     train.train(settings(tmp_path / "forgetful", tiny_folder, steps=1, **more))
-    for kind in (adam.RoundedAdamW, torch.optim.AdamW):
+    for kind in (optim.RoundedAdamW, torch.optim.AdamW):
         monkeypatch.setattr(kind, "load_state_dict", lambda self, found: None)
     train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "forgetful"), steps=3), {"resume", "steps"}))
     with pytest.raises(AssertionError):  # the fault shows

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from test_must_hold import Recorder, close
 
 import model as lm
-import optim
 import sft
 import tasks
 from config import Refusal
+from engine import batches
 
 # ---------------------------------------------------------------- the tokenizer
 
@@ -161,9 +161,9 @@ def test_micro_batches_do_not_change_the_gradient(tiny):
 
 @given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 300))
 def test_micro_batches_hold_every_row_once_and_keep_to_the_budget_with_padding(lengths, budget):
-    batches = optim.micro_batches(lengths, budget)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget for batch in batches)
+    found = batches.micro_batches(lengths, budget)
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget for batch in found)
     longest_first = [lengths[i] for batch in batches for i in batch]
     assert longest_first == sorted(lengths, reverse=True)  # rows of like length stand together
 

@@ -15,11 +15,9 @@ import pytest
 from conftest import DATA_FOLDER
 
 import extract
-import jsonl
 import tasks
-import traces
 from config import Refusal
-from tasks import Problem
+from tasks import Problem, files, traces
 
 DATA = DATA_FOLDER
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -313,13 +311,13 @@ def test_levels_choose_rows(tmp_path):
 @pytest.mark.parametrize("text, levels", [("", ()), ("3", (3,)), ("3,4,5", (3, 4, 5)), ("3-5", (3, 4, 5)),
                                           ("1, 3-4", (1, 3, 4))])
 def test_levels_are_written_as_a_list_or_a_range(text, levels):
-    assert jsonl.levels_of(text) == levels
+    assert files.levels_of(text) == levels
 
 
 @pytest.mark.parametrize("text", ["three", "3-", "5-3", "3,,4", "-3", "3.5", "1-9999999"])
 def test_other_levels_are_refused(text):
     with pytest.raises(Refusal, match="3,4,5 or 3-5"):
-        jsonl.levels_of(text)
+        files.levels_of(text)
 
 
 @pytest.mark.parametrize("name, n, n_facts", [("aime24", 30, 0), ("amc23", 40, 0), ("math500", 500, 500),

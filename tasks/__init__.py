@@ -12,8 +12,8 @@ import random
 import sys
 from dataclasses import dataclass, field
 
-import jsonl
 from config import Refusal
+from tasks import files
 
 SPLITS = ("train", "held-out")
 PATIENCE = 20_000  # draws in a row without a new problem of the wanted split, before the task counts as exhausted
@@ -224,12 +224,12 @@ def read_rows(path: str, question_field: str = "", answer_field: str = "", task:
     other task they are refused. Refusal names the line and what is wrong with it, or says that there are no levels.
     """
     problems, without, known = [], [], set()
-    for where, row in jsonl.rows(path):
-        question, answer = jsonl.question_of(row, question_field, where), jsonl.answer_of(row, answer_field, where)
-        answer = jsonl.without_dollars(answer) if task == "math" else answer
+    for where, row in files.rows(path):
+        question, answer = files.question_of(row, question_field, where), files.answer_of(row, answer_field, where)
+        answer = files.without_dollars(answer) if task == "math" else answer
         if not answer and task != "math":
-            raise jsonl.no_text(where, (answer_field,) if answer_field else jsonl.ANSWERS, row)
-        facts = jsonl.facts_of(row)
+            raise files.no_text(where, (answer_field,) if answer_field else files.ANSWERS, row)
+        facts = files.facts_of(row)
         known.add(facts.get("level"))
         if not answer:
             without.append(where.removeprefix(f"{path}, "))
