@@ -164,7 +164,7 @@ def test_micro_batches_hold_every_row_once_and_keep_to_the_budget_with_padding(l
     found = batches.micro_batches(lengths, budget)
     assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
     assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget for batch in found)
-    longest_first = [lengths[i] for batch in batches for i in batch]
+    longest_first = [lengths[i] for batch in found for i in batch]
     assert longest_first == sorted(lengths, reverse=True)  # rows of like length stand together
 
 
