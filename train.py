@@ -4,12 +4,17 @@
     python train.py --loss grpo --seed 1 --out runs/grpo
     python train.py --resume runs/grpo
 
-A step is a pure function of the weights, the optimizer's state, the seed and the step's number: problems and draws are
-seeded by (seed, step). So a checkpoint needs no random generator's state, and a resumed run repeats an undisturbed one (on
-a GPU up to rounding: the backward pass of its attention adds in no fixed order).
+Read `train_step` first. Above it stand the settings, below it the parts of a step in their order,
+then the training around the steps, then how a run is opened.
+
+A step is a pure function of the weights, the optimizer's state, the seed and the step's number:
+problems and draws are seeded by (seed, step). So a checkpoint needs no random generator's state,
+and a resumed run repeats an undisturbed one (on a GPU up to rounding: the backward pass of its
+attention adds in no fixed order).
 
 Left out on purpose: several GPUs, asynchronous sampling, learning-rate decay, a value network.
 """
+
 import importlib.util
 import json
 import math
@@ -18,275 +23,1150 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 import extract
 import grpo
+import model as lm
 import plot
 import reward
 import sample
 import tasks
-from config import Refusal, parse, run, setting
+from config import Refusal, check_settings, check_values, flag_of, parse, setting
+from config import run as run_program
+from engine import memory
+from engine.batches import micro_batches
+from engine.decoder import Decoder
+from engine.device import default_budget, pick_device
+from engine.optimizer import MasterAdamW
 from eval import evaluate
 from evaluation import benchmarks
-from runs import Run, append_line, open_run, resumed, save, summary
-from storage.folders import write_file
+from storage import model_folder, runs
+from storage.folders import new_folder, write_file
 from tasks import files
-from update import out_of_memory, update_or_retry
+
+# ---------------------------------------------------------------- settings
+
+# The headings of --help.
+WHAT = "model, problems and reward"
+LOSS = "loss"
+SIZE = "size of a step, and how many"
+RUN = "the run"
+EVALUATION = "evaluation"
+MACHINE = "memory and speed"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    out: str | None = setting(None, "run folder; by default a new one under runs/")
-    model: str = setting("base", "model folder or hub id to start from")
-    task: str = setting("countdown", "countdown, kk or arithmetic, with a size if you like (countdown:4, kk:3-7), or math")
-    data: str | None = setting(None, "JSONL file of problems; with --task math answers count by value, else as they stand")
-    question_field: str = setting("", "field of --data that holds the question; by default it is found")
-    answer_field: str = setting("", "field of --data that holds the answer; by default it is found")
-    levels: str = setting("", "levels of --data that are taken, as 3,4,5 or 3-5; by default all")
-    template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
-    reward: str = setting("dr_grpo", "rule reward", choices=tuple(reward.REWARDS))
-    answer_style: str = setting("auto", "where in a response the answer stands", choices=extract.STYLES)
-    loss: str = setting("dr_grpo", "loss", choices=tuple(grpo.LOSSES))
-    std: str = setting("auto", "divide advantages by the group's standard deviation", choices=("auto", "on", "off"))
-    normaliser: str = setting("auto", "what a row's summed loss is divided by", choices=("auto", *grpo.NORMALISERS))
-    clip_low: float = setting(0.2, "ratios below 1 - this are clipped")
-    clip_high: float = setting(0.2, "ratios above 1 + this are clipped")
-    kl_coef: float = setting(0.0, "weight of the KL term to the starting model; 0 keeps no reference model")
-    kl_kind: str = setting("k3", "estimator of the KL term", choices=("k1", "k2", "k3"))
-    steps: int = setting(80, "steps")
-    prompts_per_step: int = setting(16, "problems per step")
-    group_size: int = setting(16, "responses per problem")
-    updates_per_step: int = setting(1, "optimizer steps that a step's rollouts are divided among")
-    max_new_tokens: int = setting(256, "longest response, tokens")
-    temperature: float = setting(1.0, "of the sampler, and of the trainer's log-probs")
-    top_k: int = setting(0, "refused: see top_p")
-    top_p: float = setting(1.0, "refused: the trainer's distribution is not cut off, the sampler's must not be either")
-    lr: float = setting(3e-4, "learning rate, constant after warm-up")
-    warmup: int = setting(5, "steps of linear warm-up")
-    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
-    clip_norm: float = setting(1.0, "largest gradient norm")
-    token_budget: int = setting(0, "tokens per micro-batch, padding included; 0: 2048 on a CPU, 8192 on a GPU")
-    slots: int = setting(0, "rows that decode at a time; 0: what the memory holds, 256 at most. Changes no draw")
-    gradient_checkpointing: bool = setting(False, "keep of each layer its input alone, compute it anew in backward")
-    offload_optimizer: bool = setting(False, "masters, gradient sums and AdamW on the CPU; the GPU keeps bf16 weights")
-    optimizer_states: str = setting("fp32", "type of AdamW's two moments", choices=("fp32", "bf16"))
-    memory_gb: float = setting(0.0, "GPU memory that may be used, GB (10^9 bytes); 0: what is free")
-    max_logprob_gap: float = setting(1e-3, "largest difference of a log-prob between sampler and trainer before a step's "
-                                     "first update; a run beyond stops. In bf16: 100 times that, of the mean; 0 is off")
-    eval_every: int = setting(20, "steps between evaluations on held-out problems")
-    eval_problems: int = setting(512, "held-out problems, one response each; 0 takes all of --data")
-    eval_suite: str = setting("", "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...")
-    eval_suite_problems: int = setting(0, "of each benchmark, the first ones; 0 takes all")
-    data_dir: str | None = setting(None, "folder of the benchmarks' files; by default they are fetched once")
-    save_every: int = setting(20, "steps between checkpoints")
-    seed: int = setting(0, "seed of problems and draws")
-    device: str = setting("auto", "auto, cpu or cuda")
-    recipe: str | None = setting(None, "TOML file of settings; flags beat it")
-    resume: str | None = setting(None, "run folder to go on with; beside it --steps, --device and what is the machine's: "
-                                "--token-budget, --slots, --memory-gb, --gradient-checkpointing, --offload-optimizer")
+    """The settings of a training run; its folder keeps them in config.json."""
+
+    # What is learned.
+    model: str = setting("base", "model folder or hub id to start from", group=WHAT)
+    task: str = setting(
+        "countdown",
+        "countdown, kk or arithmetic, with a size if you like (countdown:4, kk:3-7), or math",
+        group=WHAT,
+    )
+    data: str | None = setting(
+        None,
+        "JSONL file of problems; with --task math answers count by value, else as they stand",
+        group=WHAT,
+    )
+    question_field: str = setting(
+        "",
+        "field of --data that holds the question; by default it is found",
+        group=WHAT,
+        more=True,
+    )
+    answer_field: str = setting(
+        "",
+        "field of --data that holds the answer; by default it is found",
+        group=WHAT,
+        more=True,
+    )
+    levels: str = setting(
+        "",
+        "levels of --data that are taken, as 3,4,5 or 3-5; by default all",
+        group=WHAT,
+        more=True,
+    )
+    template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES), group=WHAT)
+    reward: str = setting("dr_grpo", "rule reward", choices=tuple(reward.REWARDS), group=WHAT)
+    answer_style: str = setting(
+        "auto",
+        "where in a response the answer stands",
+        choices=extract.STYLES,
+        group=WHAT,
+        more=True,
+    )
+
+    # The loss.
+    loss: str = setting("dr_grpo", "loss", choices=tuple(grpo.LOSSES), group=LOSS)
+    std: str = setting(
+        "auto",
+        "divide advantages by the group's standard deviation",
+        choices=("auto", "on", "off"),
+        group=LOSS,
+    )
+    normaliser: str = setting(
+        "auto",
+        "what a row's summed loss is divided by",
+        choices=("auto", *grpo.NORMALISERS),
+        group=LOSS,
+    )
+    clip_low: float = setting(
+        0.2, "ratios below 1 - this are clipped", at_least=0, group=LOSS, more=True
+    )
+    clip_high: float = setting(
+        0.2, "ratios above 1 + this are clipped", at_least=0, group=LOSS, more=True
+    )
+    kl_coef: float = setting(
+        0.0,
+        "weight of the KL term to the starting model; 0 keeps no reference model",
+        at_least=0,
+        group=LOSS,
+    )
+    kl_kind: str = setting(
+        "k3", "estimator of the KL term", choices=("k1", "k2", "k3"), group=LOSS, more=True
+    )
+
+    # The size of a step.
+    steps: int = setting(80, "steps", at_least=1, group=SIZE)
+    prompts_per_step: int = setting(16, "problems per step", at_least=1, group=SIZE)
+    group_size: int = setting(
+        16,
+        "responses per problem",
+        at_least=2,
+        why="a group of one has no advantage",
+        group=SIZE,
+    )
+    updates_per_step: int = setting(
+        1,
+        "optimizer steps that a step's rollouts are divided among",
+        at_least=1,
+        group=SIZE,
+        more=True,
+    )
+    max_new_tokens: int = setting(256, "longest response, tokens", at_least=1, group=SIZE)
+    temperature: float = setting(
+        1.0, "of the sampler, and of the trainer's log-probs", above=0, group=SIZE
+    )
+    top_k: int = setting(0, "refused: see top_p", group=SIZE, more=True)
+    top_p: float = setting(
+        1.0,
+        "refused: the trainer's distribution is not cut off, the sampler's must not be either",
+        group=SIZE,
+        more=True,
+    )
+    lr: float = setting(3e-4, "learning rate, constant after warm-up", at_least=0, group=SIZE)
+    warmup: int = setting(5, "steps of linear warm-up", at_least=0, group=SIZE, more=True)
+    weight_decay: float = setting(
+        0.0, "AdamW's decoupled weight decay", at_least=0, group=SIZE, more=True
+    )
+    clip_norm: float = setting(1.0, "largest gradient norm", above=0, group=SIZE, more=True)
+
+    # The run.
+    out: str | None = setting(None, "run folder; by default a new one under runs/", group=RUN)
+    seed: int = setting(0, "seed of problems and draws", group=RUN)
+    device: str = setting("auto", "auto, cpu or cuda", group=RUN)
+    recipe: str | None = setting(None, "TOML file of settings; flags beat it", group=RUN)
+    resume: str | None = setting(
+        None,
+        "run folder to go on with; beside it --steps, --device and what is the machine's: "
+        "--token-budget, --slots, --memory-gb, --gradient-checkpointing, --offload-optimizer",
+        group=RUN,
+    )
+    save_every: int = setting(20, "steps between checkpoints", at_least=1, group=RUN, more=True)
+    max_logprob_gap: float = setting(
+        1e-3,
+        "largest difference of a log-prob between sampler and trainer before a step's first "
+        "update; a run beyond stops. In bf16: 100 times that, of the mean; 0 is off",
+        at_least=0,
+        group=RUN,
+        more=True,
+    )
+
+    # Evaluation.
+    eval_every: int = setting(
+        20,
+        "steps between evaluations on held-out problems",
+        at_least=1,
+        group=EVALUATION,
+        more=True,
+    )
+    eval_problems: int = setting(
+        512,
+        "held-out problems, one response each; 0 takes all of --data",
+        at_least=0,
+        group=EVALUATION,
+        more=True,
+    )
+    eval_suite: str = setting(
+        "",
+        "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...",
+        group=EVALUATION,
+        more=True,
+    )
+    eval_suite_problems: int = setting(
+        0,
+        "of each benchmark, the first ones; 0 takes all",
+        at_least=0,
+        group=EVALUATION,
+        more=True,
+    )
+    data_dir: str | None = setting(
+        None,
+        "folder of the benchmarks' files; by default they are fetched once",
+        group=EVALUATION,
+        more=True,
+    )
+
+    # Memory and speed: what changes nothing but rounding.
+    token_budget: int = setting(
+        0,
+        "tokens per micro-batch, padding included; 0: 2048 on a CPU, 8192 on a GPU",
+        at_least=0,
+        group=MACHINE,
+    )
+    slots: int = setting(
+        0,
+        "rows that decode at a time; 0: what the memory holds, 256 at most. Changes no draw",
+        at_least=0,
+        group=MACHINE,
+        more=True,
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "keep of each layer its input alone, compute it anew in backward",
+        group=MACHINE,
+        more=True,
+    )
+    offload_optimizer: bool = setting(
+        False,
+        "masters, gradient sums and AdamW on the CPU; the GPU keeps bf16 weights",
+        group=MACHINE,
+        more=True,
+    )
+    optimizer_states: str = setting(
+        "fp32",
+        "type of AdamW's two moments",
+        choices=("fp32", "bf16"),
+        group=MACHINE,
+        more=True,
+    )
+    memory_gb: float = setting(
+        0.0,
+        "GPU memory that may be used, GB (10^9 bytes); 0: what is free",
+        at_least=0,
+        group=MACHINE,
+        more=True,
+    )
 
     def __post_init__(self):
-        for name, low in dict(steps=1, prompts_per_step=1, group_size=2, updates_per_step=1, max_new_tokens=1,
-                              eval_every=1, save_every=1, token_budget=0, slots=0, warmup=0, eval_problems=0,
-                              eval_suite_problems=0).items():
-            if getattr(self, name) < low:
-                why = ": a group of one has no advantage" if name == "group_size" else ""
-                raise Refusal(f"--{name.replace('_', '-')} must be at least {low}{why}")
+        check_settings(self)
+        if math.isinf(self.temperature):
+            raise Refusal("--temperature must be a number")
         if self.top_k or self.top_p != 1.0:
-            raise Refusal("training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, or sampler "
-                          "and trainer would disagree about every probability")
-        for name, low in dict(lr=0, weight_decay=0, clip_low=0, clip_high=0, kl_coef=0, memory_gb=0,
-                              max_logprob_gap=0).items():
-            if not low <= getattr(self, name) < math.inf:
-                raise Refusal(f"--{name.replace('_', '-')} must be a number, at least {low}")
-        if not 0 < self.temperature < math.inf or not 0 < self.clip_norm:
-            raise Refusal("--temperature and --clip-norm must be above 0")
-        if self.eval_problems == 0 and self.data is None:
-            raise Refusal("--eval-problems must be at least 1 without --data")
+            raise Refusal(
+                "training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, "
+                "or sampler and trainer would disagree about every probability"
+            )
+        if self.data is None:
+            if self.eval_problems == 0:
+                raise Refusal("--eval-problems must be at least 1 without --data")
+            if self.levels:
+                raise Refusal("--levels chooses rows of --data")
+        elif self.task not in ("math", type(self).task):
+            raise Refusal(
+                f"--task {self.task} beside --data: a file has its own problems (--task math "
+                "grades them as maths)"
+            )
         if self.data_dir and not self.eval_suite:
             raise Refusal("--data-dir holds the files of an --eval-suite: name the suite")
-        if self.data and self.task not in ("math", type(self).task):
-            raise Refusal(f"--task {self.task} beside --data: a file has its own problems (--task math grades them as maths)")
-        if self.levels and self.data is None:
-            raise Refusal("--levels chooses rows of --data")
         files.levels_of(self.levels)
         if self.eval_suite:
             benchmarks.names_of(self.eval_suite)
-        for flag, value, known in (("reward", self.reward, reward.REWARDS), ("template", self.template, tasks.TEMPLATES),
-                                   ("answer-style", self.answer_style, extract.STYLES),
-                                   ("kl-kind", self.kl_kind, ("k1", "k2", "k3")),
-                                   ("optimizer-states", self.optimizer_states, ("fp32", "bf16"))):
-            if value not in known:  # the command line checks its choices itself; recipes arrive here
-                raise Refusal(f"--{flag} {value}: choose {', '.join(known)}")
-        grpo.choose(self.loss, self.std, self.normaliser)
+
+    @property
+    def loss_kind(self) -> grpo.Loss:
+        """The loss with its two places as they were chosen."""
+        return grpo.choose(self.loss, self.std, self.normaliser)
 
 
-# ---------------------------------------------------------------- the loop
+# Settings of the machine, not of the run: a resumed run may change them.
+OF_THE_MACHINE = {
+    "token_budget",
+    "slots",
+    "memory_gb",
+    "gradient_checkpointing",
+    "offload_optimizer",
+}
 
-def mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+
+@dataclass
+class Run:
+    """A training under way: everything that a step needs."""
+
+    config: TrainConfig
+    folder: Path
+    model: lm.Transformer
+    tokenizer: object
+    optimizer: MasterAdamW
+    problems: str | list  # to train on: a task's name, or problems of --data
+    held_out: list  # problems to evaluate on
+    suite: dict[str, list]  # benchmarks to evaluate on as well
+    reference: lm.Transformer | None  # the starting model, for the KL term
+    decoder: Decoder  # the sampler's buffers and graphs
+    cache_stays: bool = True  # they stay in memory during the update
+    token_budget: int = 2048  # tokens of a micro-batch
+    budget_halved: bool = False  # because memory ran out once
+    step: int = 0  # steps done
+    seconds: float = 0.0  # spent in steps and evaluations, earlier sittings included
+    lock: object = None  # held while a process works on the run
+
+    def sampling(self) -> sample.Sampling:
+        """How rollouts are drawn."""
+        return sample.Sampling(
+            self.config.max_new_tokens,
+            self.config.temperature,
+            stop_strings=tasks.STOP_STRINGS.get(self.config.template, ()),
+        )
+
+    def seed(self, purpose: str) -> int:
+        """A seed for one purpose in the present step."""
+        return random.Random(f"{purpose}/{self.config.seed}/{self.step}").getrandbits(62)
 
 
-def sampling_memory(this: Run):
-    return out_of_memory(f"while sampling: lower --slots, {this.slots} now")
+# ---------------------------------------------------------------- one step
 
 
-def sample_and_grade(this: Run, problems: list) -> tuple[list, list[tuple], float]:
-    """Rollouts, of each (text, reward, seconds of grading), and the moment at which the sampler was done.
+def train_step(run: Run) -> tuple[dict, list[dict]]:
+    """Sample, reward, advantage, update.
 
-    A rollout is graded as soon as it is complete, in a thread beside the sampler: a verdict depends on nothing else.
+    Returns the step's line for metrics.jsonl, and its first two groups in full for rollouts.jsonl.
     """
-    c = this.c
-    prompts = [tasks.encode(tasks.prompt(p, c.template, this.tokenizer), c.template, this.tokenizer) for p in problems]
+    config = run.config
+    timer = Timer()
 
-    def grade(i: int, rollout) -> tuple:
-        began, text = time.thread_time(), sample.text_of(this.tokenizer, rollout)
-        got = reward.score(c.reward, text, problems[i // c.group_size], rollout.finished, c.answer_style)
-        return text, got, time.thread_time() - began
+    # 1. Problems, and a group of rollouts for each. They are graded while others still decode.
+    problems = tasks.batch(run.problems, config.seed, run.step, config.prompts_per_step)
+    with sampling_memory(run):
+        rollouts, grades = sample_and_grade(run, problems, timer)
+    free_cache(run)
+
+    # 2. Rewards become advantages, within each group.
+    totals = torch.tensor([grade.reward.total for grade in grades])
+    rewards = totals.view(len(problems), config.group_size)  # (P, G)
+    advantage = grpo.advantages(rewards, config.loss_kind.divide_by_std).flatten()  # (P * G,)
+    timer.stop("reward")
+
+    # 3. The optimizer's steps, one unless --updates-per-step asks for more.
+    lr = config.lr * min(1.0, (run.step + 1) / max(1, config.warmup))
+    updates = update_in_parts(run, rollouts, advantage, lr)
+    timer.stop("update")
+
+    # 4. What the logs say of it.
+    line = {
+        "step": run.step + 1,
+        **reward_metrics(rollouts, grades, rewards),
+        **update_metrics(updates, config.kl_coef != 0),
+        "lr": lr,
+        **timer.seconds,
+        # seconds_reward is what the step waited for grading after sampling. The share counts all
+        # processor time of grading, most of it beside the sampler: the most that it can cost.
+        "grading_share": sum(grade.seconds for grade in grades) / timer.total,
+        "tokens_per_second": sum(len(r.response) for r in rollouts) / timer.total,
+    }
+    return line, logged_groups(run, problems, rollouts, grades, advantage)
+
+
+class Timer:
+    """The seconds of a step's parts: each `stop` ends the part that began at the last one."""
+
+    def __init__(self):
+        self.seconds = {}
+        self.total = 0.0
+        self.began = time.time()
+
+    def stop(self, part: str) -> None:
+        now = time.time()
+        self.seconds[f"seconds_{part}"] = now - self.began
+        self.total += now - self.began
+        self.began = now
+
+
+# ---------------------------------------------------------------- sampling and grading
+
+
+@dataclass
+class Grade:
+    """A response as text, and what it earned."""
+
+    text: str
+    reward: reward.Reward
+    seconds: float  # processor time of grading
+
+
+def sample_and_grade(run: Run, problems: list, timer: Timer) -> tuple[list, list[Grade]]:
+    """A group of rollouts for each problem, and their grades, in one order.
+
+    A rollout is graded as soon as it is complete, in a thread beside the sampler: a grade depends
+    on nothing else.
+    """
+    config = run.config
+    prompts = encoded(problems, config, run.tokenizer)
+    grading = {}
+
+    def grade(i: int, rollout: sample.Rollout) -> Grade:
+        began = time.thread_time()
+        text = sample.text_of(run.tokenizer, rollout)
+        problem = problems[i // config.group_size]
+        earned = reward.score(config.reward, text, problem, rollout.finished, config.answer_style)
+        return Grade(text, earned, time.thread_time() - began)
 
     with ThreadPoolExecutor(1) as pool:
-        jobs = {}
-        rollouts = sample.generate(this.model, this.tokenizer, prompts, this.sampling(), c.group_size, this.seed("draws"),
-                                   on_done=lambda i, rollout: jobs.update({i: pool.submit(grade, i, rollout)}),
-                                   decoder=this.decoder)
-        sampled = time.time()
-        return rollouts, [jobs[i].result() for i in range(len(rollouts))], sampled
+
+        def on_done(i: int, rollout: sample.Rollout) -> None:
+            grading[i] = pool.submit(grade, i, rollout)
+
+        rollouts = sample.generate(
+            run.model,
+            run.tokenizer,
+            prompts,
+            run.sampling(),
+            config.group_size,
+            run.seed("draws"),
+            on_done=on_done,
+            decoder=run.decoder,
+        )
+        timer.stop("sample")
+        grades = [grading[i].result() for i in range(len(rollouts))]
+    return rollouts, grades
 
 
-def one_step(this: Run) -> tuple[dict, list[dict]]:
-    """Sample, reward, advantage, update; returns the step's line of metrics and its first two groups in full."""
-    c, clock = this.c, [time.time()]
-    problems = tasks.batch(this.problems, c.seed, this.step, c.prompts_per_step)
-    with sampling_memory(this):
-        rollouts, graded, sampled = sample_and_grade(this, problems)
-    if not this.resident:
-        this.decoder.release()
-        torch.cuda.empty_cache()  # its blocks: what the update leaves in them would be in the next cache's way
-    texts, rewards, _ = zip(*graded)
-    table = torch.tensor([r.total for r in rewards]).view(len(problems), c.group_size)  # (P, G)
-    advantage = grpo.advantages(table, grpo.choose(c.loss, c.std, c.normaliser).divide_by_std).flatten()
-    clock += [sampled, time.time()]
+def encoded(problems: list, config: TrainConfig, tokenizer) -> list[list[int]]:
+    """The ids of each problem's prompt."""
+    prompts = []
+    for problem in problems:
+        text = tasks.prompt(problem, config.template, tokenizer)
+        prompts.append(tasks.encode(text, config.template, tokenizer))
+    return prompts
 
+
+def free_cache(run: Run) -> None:
+    """Give the KV cache's memory back where the update needs it."""
+    if not run.cache_stays:
+        run.decoder.release()
+        # Its blocks: what the update leaves in them would be in the next cache's way.
+        torch.cuda.empty_cache()
+
+
+# ---------------------------------------------------------------- the update
+
+
+def update_in_parts(run: Run, rollouts: list, advantage: torch.Tensor, lr: float) -> list[dict]:
+    """Divide a step's rollouts at random among --updates-per-step optimizer steps.
+
+    Returns what `update` logs of each.
+    """
+    count = run.config.updates_per_step
     order = list(range(len(rollouts)))
-    random.Random(this.seed("order")).shuffle(order)  # which rollouts share an optimizer step, if there are several
-    parts = [order[i::c.updates_per_step] for i in range(c.updates_per_step)]
-    lr = c.lr * min(1.0, (this.step + 1) / max(1, c.warmup))
-    all_stats = [update_or_retry(this, [rollouts[i] for i in part], advantage[part], lr, on_policy=part is parts[0])
-                 for part in parts]
+    random.Random(run.seed("order")).shuffle(order)
+    updates = []
+    moved = False  # until the weights move they are those that drew the rollouts
+    for k in range(count):
+        part = order[k::count]
+        stats = update_or_retry(
+            run, [rollouts[i] for i in part], advantage[part], lr, on_policy=not moved
+        )
+        moved = moved or stats["tokens"] > 0
+        updates.append(stats)
     torch.cuda.empty_cache()
-    clock.append(time.time())
-
-    first, (trained, positions, padding) = all_stats[0], (sum(s[name] for s in all_stats)
-                                                          for name in ("tokens", "positions", "padding"))
-    lengths = [len(r.response) for r in rollouts]
-    by_outcome = {ok: [n for n, r in zip(lengths, rewards) if (r.accuracy == 1.0) == ok] for ok in (True, False)}
-    line = {"step": this.step + 1, "reward": mean([r.total for r in rewards]),
-            "accuracy": mean([r.accuracy for r in rewards]), "format": mean([r.format for r in rewards]),
-            "length": mean(lengths), "length_right": mean(by_outcome[True]), "length_wrong": mean(by_outcome[False]),
-            "truncated": mean([not r.finished for r in rollouts]),
-            "equal_groups": grpo.equal_groups(table).float().mean().item(),
-            # entropy, clip share and KL: over the tokens that were trained, those of groups with unequal rewards
-            "entropy": sum(s["entropy"] for s in all_stats) / trained if trained else None,
-            "grad_norm": mean([s["grad_norm"] for s in all_stats]), "loss": mean([s["loss"] for s in all_stats]), "lr": lr,
-            # of the first optimizer step: later ones are meant to differ from the sampler
-            "logprob_gap_mean": first["gap_sum"] / first["tokens"] if first["tokens"] else None,
-            "logprob_gap_max": first["gap_max"] if first["tokens"] else None,
-            "clip_share": sum(s["clipped"] for s in all_stats) / trained if trained else None,
-            "kl": sum(s["kl"] for s in all_stats) / trained if trained and c.kl_coef else None,
-            "padding_share": padding / (positions + padding) if positions else None,  # of what the update computed on
-            **{f"seconds_{name}": b - a for name, a, b in zip(("sample", "reward", "update"), clock, clock[1:])},
-            # seconds_reward is what the step waited for grading after sampling; the share counts all processor time of
-            # grading, most of it beside the sampler: the most that grading can cost
-            "grading_share": sum(seconds for *_, seconds in graded) / (clock[-1] - clock[0]),
-            "tokens_per_second": sum(lengths) / (clock[-1] - clock[0])}
-    groups = [{"step": this.step + 1, "question": problems[g].question, "answer": problems[g].answer, "responses": [
-        {"text": texts[i], "tokens": lengths[i], "finished": rollouts[i].finished, **asdict(rewards[i]),
-         "advantage": advantage[i].item()} for i in range(g * c.group_size, (g + 1) * c.group_size)]}
-        for g in range(min(2, len(problems)))]
-    return line, groups
+    return updates
 
 
-def held_out_figures(this: Run) -> dict:
-    """The evaluation's figures, named for the metrics file; of a suite each benchmark's accuracy and their plain mean."""
-    def figures(problems: list, sampling: sample.Sampling, name: str) -> dict:
-        with sampling_memory(this):
-            return evaluate(this.model, this.tokenizer, problems, this.c.template, this.c.reward, 1, sampling, this.c.seed,
-                            progress=name, style=this.c.answer_style, decoder=this.decoder)[0]
-    found = figures(this.held_out, this.sampling(), "held-out")
-    names = {"pass@1": "eval_accuracy", "pass@1_ci": "eval_accuracy_ci", "truncated": "eval_truncated",
-             "length": "eval_length", "length_right": "eval_length_right", "length_wrong": "eval_length_wrong"}
-    greedy = replace(this.sampling(), temperature=0.0)
-    suite = {f"eval_{name}": figures(problems, greedy, name)["pass@1"] for name, problems in this.suite.items()}
-    average = {"eval_mean": mean(list(suite.values()))} if suite else {}
-    return {ours: found[name] for name, ours in names.items()} | suite | average
+def update(
+    model: lm.Transformer,
+    optimizer: MasterAdamW,
+    rollouts: list[sample.Rollout],
+    advantage: torch.Tensor,
+    lr: float,
+    config: TrainConfig,
+    reference: lm.Transformer | None = None,
+    on_policy: bool = False,
+    token_budget: int = 0,
+) -> dict:
+    """One optimizer step on rollouts with their advantages [B]; returns what to log of it.
+
+    on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's
+    (`check_gap`). token_budget: 0 is the configuration's. Rows of advantage 0 cost no forward
+    pass, but they stay in the denominators: they are zeros of the same mean.
+    """
+    # 1. What the sums are divided by is counted over all rollouts, before any is left out.
+    tokens = sum(len(rollout.response) for rollout in rollouts)
+    denominators = grpo.Denominators(len(rollouts), tokens, config.max_new_tokens)
+
+    # 2. A rollout of advantage 0 has gradient 0, but for the KL term, which acts on all.
+    if not config.kl_coef:
+        kept = advantage.nonzero()[:, 0].tolist()
+        rollouts = [rollouts[i] for i in kept]
+        advantage = advantage[kept]
+
+    # 3. Micro-batches: their gradients add up to that of the whole step.
+    stats = dict.fromkeys(SUMMED, 0.0) | dict(gap_max=0.0, grad_norm=0.0)
+    lengths = [len(rollout.prompt) + len(rollout.response) for rollout in rollouts]
+    budget = token_budget or config.token_budget or default_budget(model.device)
+    for batch in micro_batches(lengths, budget, model.packs):
+        rows = [rollouts[i] for i in batch]
+        loss, more = micro_batch_loss(
+            model, rows, advantage[batch].to(model.device), denominators, config, reference
+        )
+        loss.backward()
+        optimizer.accumulate()
+        positions = [lengths[i] for i in batch]
+        more["loss"] = loss.item()
+        more["positions"] = sum(positions)
+        if not model.packs:
+            more["padding"] = max(positions) * len(batch) - sum(positions)
+        for name in SUMMED:
+            stats[name] += more.get(name, 0)
+        stats["gap_max"] = larger(stats["gap_max"], more["gap_max"])
+
+    # 4. Check, then let the weights move.
+    if on_policy:
+        try:
+            check_gap(stats, config.max_logprob_gap, model.dtype)
+        except Refusal:
+            optimizer.drop_gradients()
+            raise
+    if rollouts:
+        stats["grad_norm"] = optimizer.step(lr, config.clip_norm)
+    return stats
+
+
+# What `update` sums over its micro-batches. Positions are those of prompts and responses.
+SUMMED = ("loss", "entropy", "gap_sum", "clipped", "kl", "tokens", "positions", "padding")
+
+
+def micro_batch_loss(
+    model: lm.Transformer,
+    rows: list[sample.Rollout],
+    advantage: torch.Tensor,
+    denominators: grpo.Denominators,
+    config: TrainConfig,
+    reference: lm.Transformer | None,
+):
+    """The loss of some rollouts with their advantages [B]; (loss, what to log of it)."""
+    prompts = [row.prompt for row in rows]
+    responses = [row.response for row in rows]
+    at_reference = None
+    if reference:
+        with torch.no_grad():  # first, while no activations of the model are kept
+            at_reference, _ = lm.response_logprobs(
+                reference, prompts, responses, config.temperature
+            )
+    logprobs, entropy = lm.response_logprobs(model, prompts, responses, config.temperature)
+    T = logprobs.shape[1]
+    padded = [row.logprobs + [0.0] * (T - len(row.logprobs)) for row in rows]
+    sampled = torch.tensor(padded, device=model.device)  # (B, T), the sampler's log-probs
+    lengths = torch.tensor([len(response) for response in responses], device=model.device)
+    loss, more = grpo.policy_loss(
+        logprobs,
+        sampled,
+        advantage,
+        lengths,
+        config.loss_kind,
+        denominators,
+        config.clip_low,
+        config.clip_high,
+        at_reference,
+        config.kl_coef,
+        config.kl_kind,
+    )
+    gap = (logprobs.detach() - sampled).abs()
+    more["entropy"] = entropy.sum().item()
+    more["gap_sum"] = gap.sum().item()
+    more["gap_max"] = gap.max().item()
+    more["tokens"] = sum(len(response) for response in responses)
+    return loss, more
+
+
+def larger(a: float, b: float) -> float:
+    """The larger of two numbers; NaN if one of them is, so that it stays seen to the end."""
+    return torch.tensor([a, b]).max().item()
+
+
+def check_gap(stats: dict, limit: float, dtype: torch.dtype) -> None:
+    """A Refusal if sampler and trainer compute different things.
+
+    In fp32 no log-prob may differ by more than `limit`. In bf16 rounding moves single ones
+    further; there the mean may not pass a hundred times that. 0 is off.
+    """
+    if not limit or not stats["tokens"]:
+        return
+    if dtype == torch.float32:
+        what = "a log-prob differs by"
+        gap = stats["gap_max"]
+    else:
+        what = "log-probs differ on average by"
+        gap = stats["gap_sum"] / stats["tokens"]
+        limit = 100 * limit
+    if not gap <= limit:  # so that a gap that is no number does not pass
+        raise Refusal(
+            f"sampler and trainer disagree before the first update: {what} {gap:.2g}, {limit:g} "
+            "is allowed; they compute different things, and the gradient would be wrong "
+            "(--max-logprob-gap 0 goes on all the same)"
+        )
+
+
+# ---------------------------------------------------------------- when GPU memory runs out
+
+
+def update_or_retry(
+    run: Run, rollouts: list, advantage: torch.Tensor, lr: float, on_policy: bool = False
+) -> dict:
+    """`update`; if memory runs out, once in a run, again from its start with half the budget.
+
+    The gradient is the same but for rounding: denominators are the whole step's, and no weight has
+    moved yet.
+    """
+
+    def attempt() -> dict:
+        return update(
+            run.model,
+            run.optimizer,
+            rollouts,
+            advantage,
+            lr,
+            run.config,
+            run.reference,
+            on_policy,
+            run.token_budget,
+        )
+
+    if not run.budget_halved:
+        try:
+            return attempt()
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
+        # Here, where no traceback holds the tensors of the failed attempt any more.
+        halve_budget(run)
+    with out_of_memory(
+        "in the update: lower --token-budget, add --gradient-checkpointing or --offload-optimizer"
+    ):
+        return attempt()
+
+
+def halve_budget(run: Run) -> None:
+    """Make room for the update: drop what the failed one left, then smaller micro-batches."""
+    run.optimizer.drop_gradients()
+    if run.cache_stays:
+        run.cache_stays = False
+        run.decoder.release()
+    torch.cuda.empty_cache()
+    before = run.token_budget
+    run.token_budget = max(1, before // 2)
+    run.budget_halved = True
+    tqdm.write(
+        f"step {run.step + 1}: out of GPU memory in the update; --token-budget {before} becomes "
+        f"{run.token_budget} for the rest of this run, and the update is repeated",
+        file=sys.stderr,
+    )
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether an error says that GPU memory ran out.
+
+    It is the allocator's or, from outside of it (a kernel that is loaded, a graph), the driver's.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, torch.AcceleratorError) and "out of memory" in str(error)
+
+
+@contextmanager
+def out_of_memory(advice: str):
+    """Running out of GPU memory becomes a Refusal that says what to change."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        raise Refusal(f"out of GPU memory {advice}; --resume takes them") from None
+
+
+def sampling_memory(run: Run):
+    """The same for a phase of sampling."""
+    return out_of_memory(f"while sampling: lower --slots, {run.decoder.slots} now")
+
+
+# ---------------------------------------------------------------- what is logged
+
+
+def mean(values: list[float]) -> float | None:
+    """The mean, None of nothing."""
+    if not values:
+        return None
+    return sum(values) / len(values)
+
+
+def reward_metrics(rollouts: list, grades: list[Grade], rewards: torch.Tensor) -> dict:
+    """What a step's responses were like and what they earned; rewards [P, G]."""
+    right = []
+    wrong = []
+    for rollout, grade in zip(rollouts, grades):
+        lengths = right if grade.reward.accuracy == 1.0 else wrong
+        lengths.append(len(rollout.response))
+    return {
+        "reward": mean([grade.reward.total for grade in grades]),
+        "accuracy": mean([grade.reward.accuracy for grade in grades]),
+        "format": mean([grade.reward.format for grade in grades]),
+        "length": mean([len(rollout.response) for rollout in rollouts]),
+        "length_right": mean(right),
+        "length_wrong": mean(wrong),
+        "truncated": mean([not rollout.finished for rollout in rollouts]),
+        "equal_groups": grpo.equal_groups(rewards).float().mean().item(),
+    }
+
+
+def update_metrics(updates: list[dict], has_kl: bool) -> dict:
+    """What a step's optimizer steps were like.
+
+    Entropy, clip share and KL are over the tokens that were trained: those of groups with unequal
+    rewards.
+    """
+    total = {name: sum(stats[name] for stats in updates) for name in SUMMED}
+    tokens = total["tokens"]
+    computed = total["positions"] + total["padding"]
+    # The gap of the first one that trained; later ones are meant to differ from the sampler.
+    trained = [stats for stats in updates if stats["tokens"]]
+    gap_mean = None
+    gap_max = None
+    if trained:
+        gap_mean = trained[0]["gap_sum"] / trained[0]["tokens"]
+        gap_max = trained[0]["gap_max"]
+    return {
+        "entropy": total["entropy"] / tokens if tokens else None,
+        "grad_norm": mean([stats["grad_norm"] for stats in updates]),
+        "loss": mean([stats["loss"] for stats in updates]),
+        "logprob_gap_mean": gap_mean,
+        "logprob_gap_max": gap_max,
+        "clip_share": total["clipped"] / tokens if tokens else None,
+        "kl": total["kl"] / tokens if tokens and has_kl else None,
+        # of what the update computed on
+        "padding_share": total["padding"] / computed if computed else None,
+    }
+
+
+def logged_groups(
+    run: Run, problems: list, rollouts: list, grades: list[Grade], advantage: torch.Tensor
+) -> list[dict]:
+    """The first two groups of a step in full."""
+    size = run.config.group_size
+    groups = []
+    for g, problem in enumerate(problems[:2]):
+        responses = []
+        for i in range(g * size, (g + 1) * size):
+            responses.append(
+                {
+                    "text": grades[i].text,
+                    "tokens": len(rollouts[i].response),
+                    "finished": rollouts[i].finished,
+                    **asdict(grades[i].reward),
+                    "advantage": advantage[i].item(),
+                }
+            )
+        groups.append(
+            {
+                "step": run.step + 1,
+                "question": problem.question,
+                "answer": problem.answer,
+                "responses": responses,
+            }
+        )
+    return groups
+
+
+# The figures of an evaluation, and their names in metrics.jsonl.
+EVALUATED = {
+    "pass@1": "eval_accuracy",
+    "pass@1_ci": "eval_accuracy_ci",
+    "truncated": "eval_truncated",
+    "length": "eval_length",
+    "length_right": "eval_length_right",
+    "length_wrong": "eval_length_wrong",
+}
+
+
+def held_out_figures(run: Run) -> dict:
+    """Evaluate; of a suite each benchmark's accuracy, greedily, and their plain mean."""
+    found = evaluated(run, run.held_out, run.sampling(), "held-out")
+    line = {ours: found[name] for name, ours in EVALUATED.items()}
+    greedy = replace(run.sampling(), temperature=0.0)
+    accuracies = []
+    for name, problems in run.suite.items():
+        accuracies.append(evaluated(run, problems, greedy, name)["pass@1"])
+        line[f"eval_{name}"] = accuracies[-1]
+    if accuracies:
+        line["eval_mean"] = mean(accuracies)
+    return line
+
+
+def evaluated(run: Run, problems: list, sampling: sample.Sampling, name: str) -> dict:
+    """The figures of one response to each problem."""
+    config = run.config
+    with sampling_memory(run):
+        figures, _ = evaluate(
+            run.model,
+            run.tokenizer,
+            problems,
+            config.template,
+            config.reward,
+            1,
+            sampling,
+            config.seed,
+            progress=name,
+            style=config.answer_style,
+            decoder=run.decoder,
+        )
+    return figures
 
 
 def warn(line: dict, bar) -> None:
     """Say aloud when a run is sick."""
-    for name, text in (("truncated", "of the responses hit --max-new-tokens and earn nothing"),
-                       ("equal_groups", "of the groups have equal rewards and teach nothing")):
+    ills = {
+        "truncated": "of the responses hit --max-new-tokens and earn nothing",
+        "equal_groups": "of the groups have equal rewards and teach nothing",
+    }
+    for name, text in ills.items():
         if line[name] > 0.5:
             bar.write(f"step {line['step']}: {line[name]:.0%} {text}", file=sys.stderr)
 
 
-def train(c: TrainConfig) -> dict:
-    """Run or resume a training; returns what summary.json says."""
-    this = open_run(c)
-    interrupted = []
-    earlier = signal.signal(signal.SIGINT, lambda *_: (interrupted.append(1), signal.signal(signal.SIGINT, earlier)))
-    metrics, bar = this.folder / "metrics.jsonl", tqdm(total=c.steps, initial=this.step, desc=this.folder.name)
-    bar.write(f"run folder: {this.folder}")
+# ---------------------------------------------------------------- the training
+
+
+class StopRequest:
+    """Ctrl-C asks once for a stop after the present step; the second one stops at once."""
+
+    def __init__(self):
+        self.made = False
+        self.earlier = signal.signal(signal.SIGINT, self.on_signal)
+
+    def on_signal(self, number, frame) -> None:
+        self.made = True
+        self.restore()
+
+    def restore(self) -> None:
+        signal.signal(signal.SIGINT, self.earlier)
+
+
+def train(config: TrainConfig) -> dict:
+    """Run or resume a training; returns what summary.json says, {} if it was stopped before."""
+    run = open_run(config)
+    stop = StopRequest()
+    bar = tqdm(total=config.steps, initial=run.step, desc=run.folder.name)
+    bar.write(f"run folder: {run.folder}")
     try:
-        if this.step == 0:
-            began = time.time()
-            line = {"step": 0, **held_out_figures(this)}
-            append_line(metrics, {**line, "seconds": time.time() - began})
-            this.seconds += time.time() - began
-            bar.write(f"step 0: held-out accuracy {line['eval_accuracy']:.3f}")
-        while this.step < c.steps and not interrupted:
-            began = time.time()
-            line, groups = one_step(this)
-            this.step += 1
-            due = this.step % c.eval_every == 0 or this.step == c.steps
-            if due:
-                line |= held_out_figures(this)
-                bar.write(f"step {this.step}: held-out accuracy {line['eval_accuracy']:.3f}")
-            if due or this.step == 1:
-                warn(line, bar)
-                for group in groups:
-                    append_line(this.folder / "rollouts.jsonl", group)
-            line["seconds"] = time.time() - began
-            this.seconds += line["seconds"]
-            append_line(metrics, line)
-            bar.update()
-            bar.set_postfix(reward=f"{line['reward']:.2f}", acc=f"{line['accuracy']:.2f}", len=f"{line['length']:.0f}",
-                            tok_s=f"{line['tokens_per_second']:.0f}")
-            if this.step % c.save_every == 0 or this.step == c.steps or interrupted:
-                save(this)
+        if run.step == 0:
+            first_evaluation(run, bar)
+        while run.step < config.steps and not stop.made:
+            step_and_log(run, bar)
+            last = run.step == config.steps
+            if run.step % config.save_every == 0 or last or stop.made:
+                save(run)
     finally:
         bar.close()
-        this.lock.close()
-        signal.signal(signal.SIGINT, earlier)
-    if this.step < c.steps:
-        print(f"stopped after step {this.step}; go on with: python train.py --resume {this.folder}")
+        run.lock.close()
+        stop.restore()
+    if run.step < config.steps:
+        print(f"stopped after step {run.step}; go on with: python train.py --resume {run.folder}")
         return {}
-    result = summary(this)
-    write_file(this.folder / "summary.json", json.dumps(result, indent=2) + "\n")
+    return finish(run)
+
+
+def first_evaluation(run: Run, bar) -> None:
+    """What the model can do before training, as step 0 of the metrics."""
+    began = time.time()
+    line = {"step": 0, **held_out_figures(run)}
+    line["seconds"] = time.time() - began
+    run.seconds += line["seconds"]
+    runs.append_line(run.folder / runs.METRICS, line)
+    bar.write(f"step 0: held-out accuracy {line['eval_accuracy']:.3f}")
+
+
+def step_and_log(run: Run, bar) -> None:
+    """One step, an evaluation if one is due, and their lines in the logs."""
+    config = run.config
+    began = time.time()
+    line, groups = train_step(run)
+    run.step += 1
+    due = run.step % config.eval_every == 0 or run.step == config.steps
+    if due:
+        line |= held_out_figures(run)
+        bar.write(f"step {run.step}: held-out accuracy {line['eval_accuracy']:.3f}")
+    if due or run.step == 1:
+        warn(line, bar)
+        for group in groups:
+            runs.append_line(run.folder / runs.ROLLOUTS, group)
+    line["seconds"] = time.time() - began
+    run.seconds += line["seconds"]
+    runs.append_line(run.folder / runs.METRICS, line)
+    bar.update()
+    bar.set_postfix(
+        reward=f"{line['reward']:.2f}",
+        acc=f"{line['accuracy']:.2f}",
+        len=f"{line['length']:.0f}",
+        tok_s=f"{line['tokens_per_second']:.0f}",
+    )
+
+
+def save(run: Run) -> Path:
+    """A checkpoint: a Hugging Face folder of the fp32 masters and the trainer's state.
+
+    It is there whole or not at all.
+    """
+    place = runs.checkpoint_place(run.folder, run.step)
+    with new_folder(place) as draft:
+        lm.write(draft, run.model, run.tokenizer, run.optimizer.named_masters())
+        runs.write_trainer(draft, run.optimizer, run.step)
+    return place
+
+
+def finish(run: Run) -> dict:
+    """Write summary.json and, where matplotlib is installed, the curves; returns the summary."""
+    summary = summarised(run)
+    write_file(run.folder / runs.SUMMARY, json.dumps(summary, indent=2) + "\n")
     if importlib.util.find_spec("matplotlib"):
-        plot.plot([str(this.folder)], str(this.folder / "curves.png"))
-    return result
+        plot.plot([str(run.folder)], str(run.folder / "curves.png"))
+    return summary
+
+
+def summarised(run: Run) -> dict:
+    """The run in one record, from the evaluations in its metrics."""
+    lines = runs.read_lines(run.folder / runs.METRICS)
+    evaluations = [line for line in lines if "eval_accuracy" in line]
+    first = evaluations[0]
+    last = evaluations[-1]
+    return {
+        "accuracy_before": first["eval_accuracy"],
+        "accuracy_before_ci": first["eval_accuracy_ci"],
+        "accuracy_after": last["eval_accuracy"],
+        "accuracy_after_ci": last["eval_accuracy_ci"],
+        "length_before": first["eval_length"],
+        "length_after": last["eval_length"],
+        "steps": run.step,
+        "seconds": round(run.seconds, 1),
+        "device": str(run.model.device),
+        "seed": run.config.seed,
+    }
+
+
+# ---------------------------------------------------------------- opening a run
+
+
+def resumed(config: TrainConfig, given: set[str]) -> TrainConfig:
+    """The configuration of the run that --resume names; `given`: the flags beside it."""
+    extra = given - {"resume", "steps", "device"} - OF_THE_MACHINE
+    if extra:
+        raise Refusal(f"--resume takes the run's own settings; leave out {flag_of(min(extra))}")
+    file = Path(config.resume) / runs.CONFIG
+    if not file.is_file():
+        raise Refusal(f"--resume {config.resume}: no run there (no config.json)")
+    stored = model_folder.read_json(file)
+    stored.pop("versions", None)
+    settings = TrainConfig(**check_values(stored, TrainConfig, str(file)))
+    return replace(settings, **{name: getattr(config, name) for name in given})
+
+
+def open_run(config: TrainConfig) -> Run:
+    """Load everything, and make the run's folder or take up the one to resume."""
+    # 1. Problems and folder.
+    device, dtype = pick_device(config.device)
+    problems, held_out, suite = find_problems(config)
+    folder = Path(config.resume) if config.resume else new_run_folder(config)
+    saved = runs.checkpoints(folder)
+
+    # 2. The model, still on the CPU and in fp32, and what of the problems fits its context.
+    start = str(saved[-1]) if saved else config.model
+    model, tokenizer = lm.load(start, "cpu", torch.float32)
+    model.recompute = config.gradient_checkpointing
+    known = problems if config.data else held_out  # a generated task draws its own, step by step
+    prompts = encoded(known, config, tokenizer)
+    fit = fitting(known, prompts, config, model)
+    if config.data:
+        problems = fit
+    evaluated_on = [*held_out]
+    for benchmark in suite.values():
+        evaluated_on += benchmark
+    prompts += encoded(evaluated_on, config, tokenizer)
+    room = model.config.max_position_embeddings - config.max_new_tokens
+    longest = min(room, max(len(prompt) for prompt in prompts))
+
+    # 3. What it takes in memory; then model and optimizer go where they work.
+    budget = config.token_budget or default_budget(device)
+    plan = plan_memory(config, model.config, longest, budget, device, dtype)
+    optimizer = MasterAdamW(
+        model,
+        dtype,
+        weight_decay=config.weight_decay,
+        device=device,
+        offload=config.offload_optimizer,
+        states=config.optimizer_states,
+        seed=config.seed,
+    )
+    reference = None
+    if config.kl_coef:
+        reference, _ = lm.load(config.model, device, dtype)
+        reference.requires_grad_(False)
+    run = Run(
+        config,
+        folder,
+        model,
+        tokenizer,
+        optimizer,
+        problems,
+        held_out,
+        suite,
+        reference,
+        Decoder(model, plan.slots),
+        cache_stays=plan.resident,
+        token_budget=budget,
+    )
+
+    # 4. The folder: nobody else may work on it, and its logs end where the checkpoint does.
+    folder.mkdir(parents=True, exist_ok=True)
+    if saved:
+        run.step = runs.read_trainer(saved[-1], optimizer)
+    run.lock = runs.claim(folder)
+    try:
+        take_up_logs(run, run.step if saved else -1)
+        runs.write_config(folder, stored_settings(config, folder))
+    except BaseException:
+        run.lock.close()
+        raise
+    return run
+
+
+def find_problems(config: TrainConfig) -> tuple:
+    """(what to train on: a task's name or a list, held-out problems, {benchmark: problems})."""
+    if config.data and not Path(config.data).is_file():
+        raise Refusal(
+            f"--data {config.data}: there is no such file (README.md says where the recipes' "
+            "files are fetched)"
+        )
+    suite = {}
+    if config.eval_suite:
+        suite = benchmarks.load(config.eval_suite, config.data_dir)
+    if config.eval_suite_problems:
+        for name in suite:
+            suite[name] = suite[name][: config.eval_suite_problems]
+    if not config.data:
+        held_out = tasks.draw(config.task, "held-out", 0, config.eval_problems)
+        return config.task, held_out, suite
+    sides = tasks.read_jsonl(
+        config.data,
+        config.question_field,
+        config.answer_field,
+        "math" if config.task == "math" else "data",
+        files.levels_of(config.levels),
+    )
+    held_out = sides["held-out"]
+    if config.eval_problems:
+        held_out = held_out[: config.eval_problems]
+    return sides["train"], held_out, suite
+
+
+def new_run_folder(config: TrainConfig) -> Path:
+    """--out, or a new name under runs/; a Refusal if there is something in it."""
+    if config.out:
+        folder = Path(config.out)
+    else:
+        about = Path(config.data).stem if config.data else config.task.replace(":", "")
+        folder = Path(runs.new_name(f"runs/{about}-{config.loss}-seed{config.seed}"))
+    runs.check_free(folder)
+    return folder
+
+
+def fitting(problems: list, prompts: list[list[int]], config: TrainConfig, model) -> list:
+    """The problems whose prompts fit the context with their response.
+
+    Of a file the others are passed over aloud. A Refusal if none fits, or if one of a generated
+    task does not.
+    """
+    must_fit = [min(prompts, key=len)] if config.data else prompts
+    sample.check_prompts(model, must_fit, config.max_new_tokens)
+    room = model.config.max_position_embeddings - config.max_new_tokens
+    fit = [problem for problem, prompt in zip(problems, prompts) if len(prompt) <= room]
+    if len(fit) < len(problems):
+        print(
+            f"{config.data}: passed over, too long with {config.max_new_tokens} new tokens for the "
+            f"model's context: {len(problems) - len(fit)} of {len(problems)} training problems",
+            file=sys.stderr,
+        )
+    return fit
+
+
+def plan_memory(
+    config: TrainConfig, shape: lm.ModelConfig, longest: int, budget: int, device, dtype
+) -> memory.Setup:
+    """What a run will take, said aloud where that is much; `slots` is filled in.
+
+    longest: tokens of a prompt. A Refusal if it cannot fit. --memory-gb limits a GPU; on a CPU it
+    is only what must suffice.
+    """
+    setup = memory.setup(config, longest, budget, dtype.itemsize)
+    gb = config.memory_gb
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        free += memory.CONTEXT  # this process has its context already
+        gb = min(gb or free / 1e9, free / 1e9)
+        if config.memory_gb:
+            share = max(0.0, gb * 1e9 - memory.CONTEXT) / total
+            torch.cuda.set_per_process_memory_fraction(share)
+    if gb:
+        most = min(256, config.prompts_per_step * config.group_size)
+        setup = memory.plan(shape, setup, gb, most)
+    else:
+        setup = replace(setup, slots=setup.slots or 256, resident=True)
+    if device.type == "cuda" or max(memory.phases(shape, setup)) > 1:
+        print(memory.described(shape, setup, gb))
+    return setup
+
+
+def take_up_logs(run: Run, step: int) -> None:
+    """Cut the logs back to a step; -1 empties them."""
+    lines = runs.cut_log(run.folder / runs.METRICS, step)
+    runs.cut_log(run.folder / runs.ROLLOUTS, step)
+    run.seconds = sum(line["seconds"] for line in lines)
+
+
+def stored_settings(config: TrainConfig, folder: Path) -> dict:
+    """The resolved configuration; its paths can be resolved from any folder."""
+    settings = asdict(replace(config, resume=None, out=str(folder)))
+    for name in ("data", "data_dir"):
+        if settings[name]:
+            settings[name] = str(Path(settings[name]).resolve())
+    return settings
+
+
+# ---------------------------------------------------------------- python train.py
 
 
 def main():
-    c, given = parse(TrainConfig, "GRPO and Dr. GRPO on one GPU, or on a laptop")
-    result = train(resumed(c, given) if c.resume else c)
-    if result:
-        print(json.dumps(result, indent=2))
+    config, given = parse(TrainConfig, "GRPO and Dr. GRPO on one GPU, or on a laptop")
+    if config.resume:
+        config = resumed(config, given)
+    summary = train(config)
+    if summary:
+        print(json.dumps(summary, indent=2))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -29,7 +29,7 @@ import torch
 
 import grpo
 import model as lm
-import update
+import train
 from engine import optimizer as optim
 from experiments import figures, length_bias, training
 from experiments.evidence import (
@@ -44,12 +44,12 @@ from experiments.evidence import (
     numbers,
     within,
 )
-from runs import Run
+from train import Run
 
 # What the faults patch: the place, and the name of its function there.
 RESPONSE_LOGPROBS = (lm, "response_logprobs")
 RUN_SAMPLING = (Run, "sampling")
-MICRO_BATCHES = (update, "micro_batches")
+MICRO_BATCHES = (train, "micro_batches")
 POLICY_LOSS = (grpo, "policy_loss")
 OPTIMIZER_STEP = (optim.MasterAdamW, "step")
 

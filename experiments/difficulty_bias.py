@@ -34,8 +34,7 @@ from engine.device import pick_device
 from experiments import figures, length_bias, training
 from experiments.evidence import above, columns, numbers, ratios, within
 from sample import Sampling
-from train import TrainConfig
-from update import update
+from train import TrainConfig, update
 
 SEEDS = (10, 11, 12, 13, 14)
 ARMS = ("1/20", "1/10", "1/4", "1/2", "9/10")  # how often the base is right

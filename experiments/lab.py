@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from experiments import catalogue, evidence, results, workers
-from runs import versions
+from storage.runs import versions
 
 
 def conduct(

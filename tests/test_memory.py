@@ -13,14 +13,13 @@ from torch.utils._pytree import tree_leaves
 
 import config
 import model as lm
-import runs
 import sample
 import train
-import update
 from engine import memory
 from engine import optimizer as optim
 from engine.decoder import Decoder
 from engine.memory import SHAPES, Setup
+from storage import runs
 
 SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
 
@@ -235,7 +234,7 @@ def test_half_a_billion_parameters_train_in_8_gb_as_estimated():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         c = train.TrainConfig(token_budget=s.token_budget, max_new_tokens=1024)
-        update.update(model, optimizer, rollouts[:32], torch.linspace(-1, 1, 32), 1e-6, c)
+        train.update(model, optimizer, rollouts[:32], torch.linspace(-1, 1, 32), 1e-6, c)
         found = (sampling / 1e9, torch.cuda.max_memory_allocated() / 1e9)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -15,7 +15,6 @@ import reward
 import sample
 import tasks
 import train
-import update
 from engine import optimizer as optim
 from sample import Sampling, draw
 
@@ -71,7 +70,7 @@ class Recorder:
 def step_gradient(model, rollouts, advantage, **settings):
     recorder = Recorder(model)
     settings = dict(max_new_tokens=16, temperature=0.7, token_budget=10 ** 6) | settings
-    update.update(model, recorder, rollouts, advantage, 0.0, train.TrainConfig(**settings))
+    train.update(model, recorder, rollouts, advantage, 0.0, train.TrainConfig(**settings))
     return recorder.gradient
 
 

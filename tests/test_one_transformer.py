@@ -13,7 +13,6 @@ import grpo
 import model as lm
 import sample
 import train
-import update
 from config import Refusal
 from engine import attention
 from engine import optimizer as optim
@@ -160,11 +159,11 @@ def test_the_limit_is_of_the_largest_gap_in_fp32_and_of_the_mean_in_bf16(dtype, 
     for size in (0.9 * limit, 1.1 * limit, float("nan")):
         stats = {"tokens": 4, "gap_sum": 4 * size, "gap_max": 50.0 if of_mean else size}
         if size < limit:
-            update.check_gap(stats, 1e-3, dtype)
+            train.check_gap(stats, 1e-3, dtype)
             continue
         with pytest.raises(Refusal, match="max-logprob-gap"):
-            update.check_gap(stats, 1e-3, dtype)
-        update.check_gap(stats, 0.0, dtype)
+            train.check_gap(stats, 1e-3, dtype)
+        train.check_gap(stats, 0.0, dtype)
 
 
 @pytest.mark.parametrize("place", [0, 5, 11])
@@ -174,7 +173,7 @@ def test_a_gap_that_is_no_number_is_seen_in_any_micro_batch(tiny, tokenizer, pla
     advantage = torch.linspace(-1, 1, len(rollouts))
     c = train.TrainConfig(token_budget=1)  # a row a micro-batch
     with pytest.raises(Refusal, match="differs by nan"):
-        update.update(tiny, optim.MasterAdamW(tiny), rollouts, advantage, 1e-3, c, on_policy=True)
+        train.update(tiny, optim.MasterAdamW(tiny), rollouts, advantage, 1e-3, c, on_policy=True)
 
 
 def test_a_refused_update_moves_no_weight(tiny, tokenizer):
@@ -186,10 +185,10 @@ def test_a_refused_update_moves_no_weight(tiny, tokenizer):
     advantage = torch.linspace(-1, 1, len(rollouts))
     c = train.TrainConfig()
     with pytest.raises(Refusal, match="differs by 0.5"):
-        update.update(tiny, optimizer, rollouts, advantage, 1e-3, c, on_policy=True)
+        train.update(tiny, optimizer, rollouts, advantage, 1e-3, c, on_policy=True)
     assert all(torch.equal(p, q) for p, q in zip(tiny.parameters(), before))
     assert all(p.grad is None for p in tiny.parameters())
-    update.update(tiny, optimizer, rollouts, advantage, 1e-3, c)
+    train.update(tiny, optimizer, rollouts, advantage, 1e-3, c)
     assert grpo.LOSSES and not torch.equal(before[0], tiny.embed_tokens.weight)
 
 

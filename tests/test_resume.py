@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 import config
 import reward
-import runs
 import train
 from engine import optimizer as optim
+from storage import runs
 
 KILLS = int(os.environ.get("KILLS", 3))
 SMALL = dict(prompts_per_step=4, group_size=4, max_new_tokens=12, eval_every=10, eval_problems=8, save_every=1, lr=1e-3,
@@ -33,7 +33,7 @@ def settings(folder, model, **more):
 
 
 def resume(folder):
-    train.train(runs.resumed(train.TrainConfig(resume=str(folder)), {"resume"}))
+    train.train(train.resumed(train.TrainConfig(resume=str(folder)), {"resume"}))
 
 
 def hold_saves(steps, wanted, held):
@@ -130,14 +130,14 @@ def test_every_variant_of_the_optimizer_resumes_bit_for_bit(tmp_path, tiny_folde
     more = dict(eval_every=1, **more)
     train.train(settings(tmp_path / "whole", tiny_folder, steps=3, **more))
     train.train(settings(tmp_path / "part", tiny_folder, steps=1, **more))
-    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "part"), steps=3), {"resume", "steps"}))
+    train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "part"), steps=3), {"resume", "steps"}))
     assert_same_run(tmp_path / "whole", tmp_path / "part")
     states = {t.dtype for s in final(tmp_path / "part")[2]["adam"]["state"].values() for n, t in s.items() if n != "step"}
     assert states == {torch.bfloat16 if "optimizer_states" in more else torch.float32}  # saved in their own type
     train.train(settings(tmp_path / "forgetful", tiny_folder, steps=1, **more))
     for kind in (optim.RoundedAdamW, torch.optim.AdamW):
         monkeypatch.setattr(kind, "load_state_dict", lambda self, found: None)
-    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "forgetful"), steps=3), {"resume", "steps"}))
+    train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "forgetful"), steps=3), {"resume", "steps"}))
     with pytest.raises(AssertionError):  # the fault shows
         assert_same_run(tmp_path / "whole", tmp_path / "forgetful")
 
@@ -145,10 +145,10 @@ def test_every_variant_of_the_optimizer_resumes_bit_for_bit(tmp_path, tiny_folde
 def test_what_belongs_to_the_machine_may_change_at_a_resume(tmp_path, tiny_folder):
     train.train(settings(tmp_path / "run", tiny_folder, steps=1))
     more = dict(slots=5, token_budget=60, gradient_checkpointing=True, offload_optimizer=True)
-    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2, **more), {"resume", "steps", *more}))
+    train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2, **more), {"resume", "steps", *more}))
     assert json.loads((tmp_path / "run" / "config.json").read_text())["slots"] == 5
     with pytest.raises(config.Refusal, match="leave out --optimizer-states"):  # other states than those that are saved
-        runs.resumed(train.TrainConfig(resume=str(tmp_path / "run")), {"resume", "optimizer_states"})
+        train.resumed(train.TrainConfig(resume=str(tmp_path / "run")), {"resume", "optimizer_states"})
 
 
 def test_a_kill_before_the_first_checkpoint_starts_over(tmp_path, tiny_folder):
@@ -164,18 +164,18 @@ def test_a_kill_before_the_first_checkpoint_starts_over(tmp_path, tiny_folder):
 
 
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, tiny_folder, monkeypatch, capsys):
-    real = train.one_step
+    real = train.train_step
 
     def interrupted_step(this):
         if this.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
         return real(this)
-    monkeypatch.setattr(train, "one_step", interrupted_step)
+    monkeypatch.setattr(train, "train_step", interrupted_step)
     folder = tmp_path / "run"
     assert train.train(settings(folder, tiny_folder, steps=5, save_every=100)) == {}
     assert f"--resume {folder}" in capsys.readouterr().out
     assert [p.name for p in runs.checkpoints(folder)] == ["step-2"]
-    monkeypatch.setattr(train, "one_step", real)
+    monkeypatch.setattr(train, "train_step", real)
     resume(folder)
     whole = tmp_path / "whole"
     train.train(settings(whole, tiny_folder, steps=5, save_every=100))
@@ -188,23 +188,23 @@ def test_two_processes_cannot_work_on_one_run(tmp_path, tiny_folder):
     before = (folder / "metrics.jsonl").read_bytes()
     held = runs.claim(folder)
     with pytest.raises(config.Refusal, match="another process"):
-        train.train(runs.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
+        train.train(train.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
     assert (folder / "metrics.jsonl").read_bytes() == before
     held.close()
-    train.train(runs.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
+    train.train(train.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
 
 
 def test_resume_takes_more_steps_but_no_other_setting(tmp_path, tiny_folder):
     folder = tmp_path / "run"
     train.train(settings(folder, tiny_folder, steps=1))
-    c = runs.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"})
+    c = train.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"})
     assert c.steps == 2 and c.group_size == 4
     train.train(c)
     assert runs.checkpoints(folder)[-1].name == "step-2"
     with pytest.raises(config.Refusal, match="leave out --lr"):
-        runs.resumed(train.TrainConfig(resume=str(folder), lr=1.0), {"resume", "lr"})
+        train.resumed(train.TrainConfig(resume=str(folder), lr=1.0), {"resume", "lr"})
     with pytest.raises(config.Refusal, match="no run there"):
-        runs.resumed(train.TrainConfig(resume=str(tmp_path / "none")), {"resume"})
+        train.resumed(train.TrainConfig(resume=str(tmp_path / "none")), {"resume"})
 
 
 def test_a_full_disk_during_a_save_is_one_line_and_loses_nothing(tmp_path, tiny_folder, monkeypatch, capsys):

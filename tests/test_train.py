@@ -11,10 +11,10 @@ import torch
 import config
 import grpo
 import reward
-import runs
 import sample
 import tasks
 import train
+from storage import runs
 
 pytestmark = pytest.mark.usefixtures("varied_reward")
 SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
@@ -146,8 +146,8 @@ def test_a_fault_in_a_reward_is_not_swallowed(tmp_path, tiny_folder, monkeypatch
         raise ZeroDivisionError("in the reward") if armed else None
     armed = []
     monkeypatch.setattr(reward, "score", lambda *a: armed and fault(*a[:3]) or reward.Reward(0.0, 0.0, 0.0, ""))
-    real = train.one_step
-    monkeypatch.setattr(train, "one_step", lambda this: armed.append(1) or real(this))
+    real = train.train_step
+    monkeypatch.setattr(train, "train_step", lambda this: armed.append(1) or real(this))
     with pytest.raises(ZeroDivisionError, match="in the reward"):
         run_of(tmp_path / "run", tiny_folder)
 
@@ -165,7 +165,7 @@ def test_a_suite_is_evaluated_with_the_held_out_problems_and_leaves_the_training
         drawn.append((more.get("progress"), len(prompts), sampling.temperature))
         return real(model, tokenizer, prompts, sampling, *args, **more)
     monkeypatch.setattr(sample, "generate", generate)
-    monkeypatch.setattr(runs.benchmarks, "load", lambda suite, folder: asked.append((suite, folder)) or {
+    monkeypatch.setattr(train.benchmarks, "load", lambda suite, folder: asked.append((suite, folder)) or {
         "aime24": benchmark(5, "1"), "gsm8k": benchmark(3, "2")})
     monkeypatch.setattr(reward, "check", lambda answer, problem: (problem.answer == "1", True, ""))
     more = dict(steps=2, eval_every=2, answer_style="last-number")
@@ -192,7 +192,7 @@ def test_a_run_on_a_file_goes_on_from_another_folder_and_from_before_there_were_
     (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2), {"resume", "steps"}))
+    train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2), {"resume", "steps"}))
     assert runs.checkpoints(tmp_path / "run")[-1].name == "step-2"
 
 
@@ -211,7 +211,7 @@ def test_bf16_compute_keeps_fp32_masters_through_a_checkpoint(tmp_path, tiny_fol
     train.train(c)
     other = dataclasses.replace(c, out=str(tmp_path / "b"), steps=1)
     train.train(other)
-    train.train(runs.resumed(train.TrainConfig(resume=str(tmp_path / "b"), steps=2), {"resume", "steps"}))
+    train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "b"), steps=2), {"resume", "steps"}))
     a, b = ((runs.checkpoints(tmp_path / x)[-1] / "model.safetensors").read_bytes() for x in "ab")
     assert a == b and '"dtype":"F32"' in str(a[:4000])
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
