@@ -95,8 +95,8 @@ class TrainConfig:
         group=WHAT,
         more=True,
     )
-    template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES), group=WHAT)
-    reward: str = setting("dr_grpo", "rule reward", choices=tuple(reward.REWARDS), group=WHAT)
+    template: str = setting("short", "prompt template", choices=tasks.TEMPLATES, group=WHAT)
+    reward: str = setting("dr_grpo", "rule reward", choices=reward.REWARDS, group=WHAT)
     answer_style: str = setting(
         "auto",
         "where in a response the answer stands",
@@ -106,7 +106,7 @@ class TrainConfig:
     )
 
     # The loss.
-    loss: str = setting("dr_grpo", "loss", choices=tuple(grpo.LOSSES), group=LOSS)
+    loss: str = setting("dr_grpo", "loss", choices=grpo.LOSSES, group=LOSS)
     std: str = setting(
         "auto",
         "divide advantages by the group's standard deviation",
