@@ -154,7 +154,7 @@ def planned(c, config: lm.ModelConfig, longest: int, device, dtype) -> memory.Se
 
     Refusal if it cannot fit. --memory-gb limits a GPU; on a CPU it is only what must suffice.
     """
-    s = memory.setup(c, longest, c.token_budget or default_budget(device), dtype.itemsize)
+    s = memory.setup_of(c, longest, c.token_budget or default_budget(device), dtype.itemsize)
     gb, most = c.memory_gb, min(256, c.prompts_per_step * c.group_size)
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info()
