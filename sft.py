@@ -2,7 +2,7 @@
 
 It makes the embedded base; later it is for cold start and distillation.
 
-    python sft.py --from-scratch --out base    # the embedded base, from the mixture in tasks/traces.py
+    python sft.py --from-scratch --out base    # the mixture in tasks/traces.py, new weights
     python sft.py --model base --data pairs.jsonl --out tuned
 
 The loss is the mean negative log-likelihood of the response tokens, the stop token included; the
@@ -254,7 +254,7 @@ def train(settings: SFTConfig) -> dict:
     The loss is averaged over the last 100 steps.
     """
     device, dtype = pick_device(settings.device)
-    check_out(settings.out)
+    out = output_folder(settings.out)
     model, tokenizer = first_model(settings, device)
     optimizer = MasterAdamW(model, dtype, weight_decay=settings.weight_decay)
     data = None
@@ -284,18 +284,19 @@ def train(settings: SFTConfig) -> dict:
         # 4. Save.
         done = step + 1
         if done % settings.save_every == 0 or done == settings.steps:
-            save_masters(settings, model, tokenizer, optimizer)
+            save_masters(out, model, tokenizer, optimizer, in_bf16=settings.from_scratch)
     seconds = time.time() - began
     return {"loss": recent, "steps": settings.steps, "tokens": tokens, "seconds": seconds}
 
 
-def check_out(path: str) -> None:
-    """Refusal if something else than a model stands where the model will be saved."""
+def output_folder(path: str) -> Path:
+    """Where the model will be saved; Refusal if something else than a model stands there."""
     out = Path(path).resolve()
     is_model = (out / "model.safetensors").is_file()
     has_content = out.is_dir() and any(out.iterdir())
     if out.is_file() or (has_content and not is_model):
         raise Refusal(f"--out {path}: there is something else; only a model folder is replaced")
+    return out
 
 
 def first_model(settings: SFTConfig, device: torch.device):
@@ -308,16 +309,16 @@ def first_model(settings: SFTConfig, device: torch.device):
 
 
 def save_masters(
-    settings: SFTConfig, model: lm.Transformer, tokenizer, optimizer: MasterAdamW
+    out: Path, model: lm.Transformer, tokenizer, optimizer: MasterAdamW, in_bf16: bool
 ) -> None:
-    """Save the fp32 masters; in bf16 what is made from scratch.
+    """Save the fp32 masters, as they are or in bf16.
 
-    The base ships with the project, and takes half the size so.
+    What is made from scratch is the base, which ships with the project: half the size.
     """
     state = optimizer.named_masters()
-    if settings.from_scratch:
+    if in_bf16:
         state = {name: master.to(torch.bfloat16) for name, master in state.items()}
-    lm.save(Path(settings.out).resolve(), model, tokenizer, state)
+    lm.save(out, model, tokenizer, state)
 
 
 def main() -> None:
