@@ -29,10 +29,8 @@ from torch.utils.checkpoint import checkpoint as recompute_in_backward
 
 from config import Refusal, check_values
 from engine.attention import Cached, Causal, Packed, has_packed_kernel
+from engine.batches import LOGITS_BYTES
 from storage import folders, model_folder
-
-# The largest fp32 tensor [positions, V] that the trainer makes: 421 positions of Qwen's vocabulary.
-LOGITS_BYTES = 256 * 10**6
 
 
 @dataclass(frozen=True)

@@ -321,7 +321,7 @@ class Run:
     held_out: list  # problems to evaluate on
     suite: dict[str, list]  # benchmarks to evaluate on as well
     reference: lm.Transformer | None  # the starting model, for the KL term
-    decoder: Decoder  # the sampler's buffers and graphs
+    decoder: Decoder | None = None  # the sampler's buffers and graphs
     cache_stays: bool = True  # they stay in memory during the update
     token_budget: int = 2048  # tokens of a micro-batch
     budget_halved: bool = False  # because memory ran out once
@@ -1121,7 +1121,7 @@ def plan_memory(
     longest: tokens of a prompt. A Refusal if it cannot fit. --memory-gb limits a GPU; on a CPU it
     is only what must suffice.
     """
-    setup = memory.setup(config, longest, budget, dtype.itemsize)
+    setup = memory.setup_of(config, longest, budget, dtype.itemsize)
     gb = config.memory_gb
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info()

@@ -1,16 +1,17 @@
-"""How the cost grows: rollouts, context, group size, each alone; the sampler on the embedded base, on a CPU.
+"""How the cost grows with rollouts, context and group size, each alone.
 
     python bench.py scaling
 
-Rollouts: 64 to 4,096 of 16 a prompt, imposed log-normal lengths. Group size: one number of rollouts in groups of 4 to 64.
-Context: a decode step of 16 rows that each see 128 to 4,096 tokens, beside the bytes that it reads, weights and keys and
-values, and a straight line through the two. The whole loop over sizes is repeated; figures are medians.
+It is the sampler on the embedded base, on a CPU. Rollouts: 64 to 4,096 of 16 a prompt, imposed
+log-normal lengths. Group size: one number of rollouts in groups of 4 to 64. Context: a decode step
+of 16 rows that each see 128 to 4,096 tokens, beside the bytes that it reads, weights and keys and
+values, and a straight line through the two. The whole loop over sizes is repeated; figures are
+medians.
 """
-import importlib.util
+
 import os
 import sys
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -18,13 +19,21 @@ import model as lm
 import tasks
 from config import Refusal, parse, setting
 from sample import Sampling
-from speed import measure, sides
-from speed.measure import Machine, Side
+from speed import curves, floors, measure, side_ours
+from speed.floors import Machine
+from speed.lengths import lognormal_lengths
+from speed.measure import Side
 from speed.report import Report, check_json, numbers
+
+GROUP = 16  # responses per prompt, where the number of rollouts grows
+ROLLOUTS = 256  # in all, where the group size grows
+STEPS = 8  # decode steps in one measurement, around the context asked for
 
 
 @dataclass(frozen=True)
 class ScalingConfig:
+    """The sizes."""
+
     model: str = setting("base", "model folder or hub id")
     repeats: int = setting(3, "measured rounds over all sizes, after one for warming up")
     threads: int = setting(2, "CPU threads")
@@ -34,138 +43,205 @@ class ScalingConfig:
     rows: int = setting(16, "rows that decode at a time, in the contexts")
     max_new_tokens: int = setting(256, "longest response, tokens; the mean is an eighth")
     json: str = setting("bench-scaling.json", "write all figures to this file")
-    plot: str = setting("docs/scaling.png", "draw the three curves here, where matplotlib is installed")
+    plot: str = setting(
+        "docs/scaling.png", "draw the three curves here, where matplotlib is installed"
+    )
 
     def __post_init__(self):
-        if min(self.repeats, self.threads, self.rows, self.max_new_tokens - 7) < 1:
-            raise Refusal("--repeats, --threads and --rows must be at least 1, --max-new-tokens at least 8")
-        lists = {name: numbers(f"--{name}", getattr(self, name)) for name in ("rollouts", "contexts", "groups")}
-        if any(len(sizes) < 2 for sizes in lists.values()):
-            raise Refusal("--rollouts, --contexts and --groups need two sizes at least: a curve is drawn")
-        if any(n % 16 for n in lists["rollouts"]) or any(256 % n for n in lists["groups"]):
+        if min(self.repeats, self.threads, self.rows) < 1 or self.max_new_tokens < 8:
+            raise Refusal(
+                "--repeats, --threads and --rows must be at least 1, --max-new-tokens at least 8"
+            )
+        rollouts = numbers("--rollouts", self.rollouts)
+        contexts = numbers("--contexts", self.contexts)
+        groups = numbers("--groups", self.groups)
+        if min(len(rollouts), len(contexts), len(groups)) < 2:
+            raise Refusal(
+                "--rollouts, --contexts and --groups need two sizes at least: a curve is drawn"
+            )
+        if any(n % GROUP for n in rollouts) or any(ROLLOUTS % n for n in groups):
             raise Refusal("--rollouts must be multiples of 16, --groups divisors of 256")
         check_json(self.json)
         check_json(self.plot)
 
 
+# ---------------------------------------------------------------- what is measured
+
+
 def longer(model: lm.Transformer, context: int) -> lm.Transformer:
-    """The same weights in a model with room for `context` tokens; what it would say there does not matter here."""
+    """The same weights in a model with room for `context` tokens.
+
+    What it would say there does not matter here.
+    """
     found = lm.Transformer(replace(model.config, max_position_embeddings=context))
     found.load_state_dict(model.state_dict(), assign=True)
     return found
 
 
+def rollout_sides(
+    model, tokenizer, max_new_tokens: int, sizes: list[tuple[int, int]]
+) -> tuple[dict[str, Side], dict[str, int]]:
+    """(sides, useful tokens) by name, for sizes (rollouts, group size)."""
+    sides = {}
+    tokens = {}
+    for n, group in sizes:
+        limits = lognormal_lengths(n, max_new_tokens / 8, 0)
+        name = size_name(n, group)
+        sides[name] = Side(rollout_call(model, tokenizer, group, limits, max_new_tokens))
+        tokens[name] = sum(limits)
+    return sides, tokens
+
+
+def size_name(rollouts: int, group: int) -> str:
+    return f"{rollouts} x {group}"
+
+
+def rollout_call(model, tokenizer, group: int, limits: list[int], max_new_tokens: int):
+    """A call of our sampler that draws as many rollouts as there are limits."""
+    prompts = []
+    for problem in tasks.draw("countdown", "train", "bench", len(limits) // group):
+        text = tasks.prompt(problem, "short", tokenizer)
+        prompts.append(tasks.encode(text, "short", tokenizer))
+    sampling = Sampling(max_new_tokens)
+
+    def call():
+        side_ours.our_rollouts(model, tokenizer, prompts, group, limits, sampling, 0)
+
+    return call
+
+
+def context_sides(model, rows: int, contexts: list[int]) -> dict[str, Side]:
+    """Decode steps by name, for numbers of tokens that a row sees."""
+    sides = {}
+    for context in contexts:
+        sides[context_name(context)] = Side(side_ours.our_decode(model, rows, context, STEPS))
+    return sides
+
+
+def context_name(context: int) -> str:
+    return f"context {context}"
+
+
+# ---------------------------------------------------------------- what is said
+
+
 def line_through(x: list[float], y: list[float]) -> tuple[float, float, float]:
     """Least squares: (intercept, slope, the share of y's variance that the line explains)."""
-    mx, my = sum(x) / len(x), sum(y) / len(y)
-    sxy, sxx = sum((a - mx) * (b - my) for a, b in zip(x, y)), sum((a - mx) ** 2 for a in x)
-    syy = sum((b - my) ** 2 for b in y)
-    return my - sxy / sxx * mx, sxy / sxx, sxy ** 2 / (sxx * syy)
+    mean_x = sum(x) / len(x)
+    mean_y = sum(y) / len(y)
+    xx = 0.0
+    yy = 0.0
+    xy = 0.0
+    for a, b in zip(x, y):
+        xx += (a - mean_x) ** 2
+        yy += (b - mean_y) ** 2
+        xy += (a - mean_x) * (b - mean_y)
+    slope = xy / xx
+    return mean_y - slope * mean_x, slope, xy**2 / (xx * yy)
 
 
-def rollout_sides(model, tokenizer, c: ScalingConfig, sizes: list[tuple[int, int]]) -> tuple[dict, dict]:
-    """(sides, useful tokens) by name, for sizes (rollouts, group size)."""
-    work, tokens = {}, {}
-    for n, group in sizes:
-        problems = tasks.draw("countdown", "train", "bench", n // group)
-        prompts = [tasks.encode(tasks.prompt(p, "short", tokenizer), "short", tokenizer) for p in problems]
-        limits = measure.lognormal_lengths(n, c.max_new_tokens / 8, 0)
+def show_rates(
+    report: Report,
+    title: str,
+    unit: str,
+    names: dict[int, str],
+    times: dict[str, list[float]],
+    tokens: dict[str, int],
+) -> dict[int, list[float]]:
+    """A table of useful tokens per second; returns {size: [median, lowest, highest]}.
 
-        def call(prompts=prompts, group=group, limits=limits):
-            sides.ours(model, tokenizer, prompts, group, limits, Sampling(c.max_new_tokens), 0)
-        work[f"{n} x {group}"], tokens[f"{n} x {group}"] = Side(call), sum(limits)
-    return work, tokens
-
-
-def show_rates(report: Report, title: str, unit: str, sizes: list[int], names: list[str], times: dict,
-               tokens: dict) -> dict:
-    """A table of useful tokens per second; returns {size: [median, lowest, highest]}."""
-    rates = {size: measure.spread([tokens[name] / s for s in times[name]]) for size, name in zip(sizes, names)}
-    lines = [f"\n{title}"] + [f"  {size:>6} {unit:<12}{r[0]:>10,.0f} tokens/s [{r[1]:,.0f}, {r[2]:,.0f}]"
-                              for size, r in rates.items()]
+    names: what the side of each size is called.
+    """
+    rates = {}
+    lines = [f"\n{title}"]
+    for size, name in names.items():
+        rates[size] = measure.spread([tokens[name] / seconds for seconds in times[name]])
+        middle, low, high = rates[size]
+        lines.append(f"  {size:>6} {unit:<12}{middle:>10,.0f} tokens/s [{low:,.0f}, {high:,.0f}]")
     report.add(title, rates, "\n".join(lines))
     return rates
 
 
-def show_contexts(report: Report, model, c: ScalingConfig, contexts: list[int], times: dict, machine: Machine) -> dict:
+def show_contexts(
+    report: Report,
+    model,
+    slots: int,
+    contexts: list[int],
+    times: dict[str, list[float]],
+    machine: Machine,
+) -> dict:
     """A table of a decode step's time beside the bytes that it reads, and the line through both."""
     rows = {}
+    sizes = []
+    medians = []
     for context in contexts:
-        size, operations = measure.decode_work(model, c.rows, context)
-        rows[context] = {"seconds": measure.spread(times[f"context {context}"]), "bytes": size,
-                         "floor": machine.floor(size, operations)[0]}
-    start, slope, share = line_through([r["bytes"] for r in rows.values()], [r["seconds"][0] for r in rows.values()])
-    lines = [f"\ncontext, {c.rows} rows: weights {measure.weight_bytes(model) / 1e6:.1f} MB and "
-             f"{measure.kv_bytes(model)} bytes for each token of context"]
-    lines += [f"  {context:>6} tokens {1e6 * r['seconds'][0] / c.rows:>10,.1f} us a decoded token, "
-              f"{r['bytes'] / 1e6:>8,.1f} MB a step, floor {1e6 * r['floor'] / c.rows:,.1f} us"
-              for context, r in rows.items()]
-    lines.append(f"  a step is {1e6 * start:,.0f} us + bytes at {1 / slope / 1e9:,.1f} GB/s, which explains {share:.1%} "
-                 f"of the differences (a copy moves {machine.bandwidth / 1e9:,.1f} GB/s)")
-    found = {"rows": rows, "intercept_seconds": start, "bytes_per_second": 1 / slope, "explained": share}
+        size, operations = floors.decode_work(model, slots, context)
+        floor, _ = machine.floor(size, operations)
+        seconds = measure.spread(times[context_name(context)])
+        rows[context] = {"seconds": seconds, "bytes": size, "floor": floor}
+        sizes.append(size)
+        medians.append(seconds[0])
+    start, slope, explained = line_through(sizes, medians)
+    lines = [
+        f"\ncontext, {slots} rows: weights {floors.weight_bytes(model) / 1e6:.1f} MB and "
+        f"{floors.kv_bytes(model)} bytes for each token of context"
+    ]
+    for context, row in rows.items():
+        taken = 1e6 * row["seconds"][0] / slots
+        least = 1e6 * row["floor"] / slots
+        lines.append(
+            f"  {context:>6} tokens {taken:>10,.1f} us a decoded token, "
+            f"{row['bytes'] / 1e6:>8,.1f} MB a step, floor {least:,.1f} us"
+        )
+    lines.append(
+        f"  a step is {1e6 * start:,.0f} us + bytes at {1 / slope / 1e9:,.1f} GB/s, "
+        f"which explains {explained:.1%} of the differences "
+        f"(a copy moves {machine.bandwidth / 1e9:,.1f} GB/s)"
+    )
+    found = {
+        "rows": rows,
+        "intercept_seconds": start,
+        "bytes_per_second": 1 / slope,
+        "explained": explained,
+    }
     report.add("context", found, "\n".join(lines))
     return found
 
 
-def claim(rates: list[float]) -> str:
-    """What the first panel shows, said as its numbers allow."""
-    fall = 1 - min(after / before for before, after in zip(rates, rates[1:]))
-    return "Tokens per second " + ("never fall as rollouts grow" if fall <= 0 else f"fall by {fall:.1%} from size to size")
-
-
-def draw(path: str, c: ScalingConfig, rollouts: dict, contexts: dict, groups: dict) -> None:
-    """Three panels: tokens per second over rollouts and over group size, time per token over context."""
-    if not importlib.util.find_spec("matplotlib"):
-        print("no plot: matplotlib is not installed (pip install -r requirements-dev.txt)")
-        return
-    import matplotlib
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-    for ax, rates, label in ((axes[0], rollouts, "rollouts (groups of 16)"),
-                             (axes[2], groups, "responses per prompt (256 rollouts)")):
-        middle, low, high = zip(*rates.values())
-        ax.errorbar(list(rates), middle, [[m - a for m, a in zip(middle, low)], [b - m for m, b in zip(middle, high)]],
-                    marker="o", capsize=3)
-        ax.set(xlabel=label, ylabel="useful tokens per second", ylim=(0, None))
-    rows = contexts["rows"]
-    fitted = [contexts["intercept_seconds"] + r["bytes"] / contexts["bytes_per_second"] for r in rows.values()]
-    for values, label, style in (([r["seconds"][0] for r in rows.values()], "measured", "o-"),
-                                 (fitted, "constant + bytes / bandwidth", "--"),
-                                 ([r["floor"] for r in rows.values()], "floor", ":")):
-        axes[1].plot(list(rows), [1e6 * v / c.rows for v in values], style, label=label)
-    axes[1].set(xlabel=f"context, tokens a row ({c.rows} rows)", ylabel="microseconds per decoded token", ylim=(0, None))
-    axes[1].legend()
-    for ax, sizes in zip(axes, (rollouts, rows, groups)):
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
-        ax.minorticks_off()
-    axes[0].set_title(claim([rate[0] for rate in rollouts.values()]))
-    axes[1].set_title(f"Bytes read explain {contexts['explained']:.1%} of the time per token")
-    middles = [rate[0] for rate in groups.values()]
-    axes[2].set_title(f"The group size changes the rate by {max(middles) / min(middles):.2f} x at most")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    print(f"plot: {path}")
-
-
-def main(argv: list[str] | None = None):
-    c, _ = parse(ScalingConfig, "how the sampler's cost grows with rollouts, context and group size, on a CPU", argv)
+def main(argv: list[str] | None = None) -> None:
+    settings, _ = parse(
+        ScalingConfig,
+        "how the sampler's cost grows with rollouts, context and group size, on a CPU",
+        argv,
+    )
     os.environ["HF_HUB_OFFLINE"] = "1"
-    torch.set_num_threads(c.threads)
+    torch.set_num_threads(settings.threads)
     cpu = torch.device("cpu")
-    report, machine = Report(c, cpu), measure.measure_machine(cpu, torch.float32, 2 ** 28, 2048)
-    report.add("machine", asdict(machine), f"copies {machine.bandwidth / 1e9:,.1f} GB/s, matrix products "
-                                           f"{machine.rate / 1e9:,.0f} GFLOP/s")
-    model, tokenizer = lm.load(c.model)
+    report = Report(settings, cpu)
+    machine = floors.measure_machine(cpu, torch.float32, 2**28, 2048)
+    report.add(
+        "machine",
+        asdict(machine),
+        f"copies {machine.bandwidth / 1e9:,.1f} GB/s, matrix products "
+        f"{machine.rate / 1e9:,.0f} GFLOP/s",
+    )
+    # 1. What is measured: two curves of rollouts, one of contexts.
+    model, tokenizer = lm.load(settings.model)
     model.stop_ids = ()  # lengths are imposed
-    rollouts, contexts, groups = (numbers("", text) for text in (c.rollouts, c.contexts, c.groups))
-    many, tokens = rollout_sides(model, tokenizer, c, [(n, 16) for n in rollouts] + [(256, g) for g in groups])
-    long = longer(model, max(contexts) + 8)  # eight steps around the longest
-    work = many | {f"context {n}": Side(sides.our_decode(long, c.rows, n, 8)) for n in contexts}
-    times = measure.take_turns(work, c.repeats, float("inf"), cpu)
-    rates = show_rates(report, "rollouts", "rollouts", rollouts, [f"{n} x 16" for n in rollouts], times, tokens)
-    steps = show_contexts(report, long, c, contexts, times, machine)
-    by_group = show_rates(report, "group size", "a prompt", groups, [f"256 x {g}" for g in groups], times, tokens)
-    draw(str(Path(c.plot)), c, rates, steps, by_group)
-    print(f"all figures: {c.json}", file=sys.stderr)
+    rollouts = numbers("--rollouts", settings.rollouts)
+    contexts = numbers("--contexts", settings.contexts)
+    groups = numbers("--groups", settings.groups)
+    sizes = [(n, GROUP) for n in rollouts] + [(ROLLOUTS, group) for group in groups]
+    sides, tokens = rollout_sides(model, tokenizer, settings.max_new_tokens, sizes)
+    long = longer(model, max(contexts) + STEPS)
+    sides |= context_sides(long, settings.rows, contexts)
+    # 2. All of them, in turns.
+    times = measure.take_turns(sides, settings.repeats, float("inf"), cpu)
+    # 3. Tables and the drawing.
+    by_rollouts = {n: size_name(n, GROUP) for n in rollouts}
+    rates = show_rates(report, "rollouts", "rollouts", by_rollouts, times, tokens)
+    steps = show_contexts(report, long, settings.rows, contexts, times, machine)
+    by_group = {group: size_name(ROLLOUTS, group) for group in groups}
+    group_rates = show_rates(report, "group size", "a prompt", by_group, times, tokens)
+    curves.draw(settings.plot, settings.rows, rates, steps, group_rates)
+    print(f"all figures: {settings.json}", file=sys.stderr)

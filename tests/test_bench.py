@@ -1,4 +1,5 @@
 """The benchmark's arithmetic against values worked out by hand, its sides against each other, its programs at tiny size."""
+
 import json
 import math
 import sys
@@ -15,21 +16,40 @@ import reward
 import sample
 from config import Refusal
 from sample import Sampling
-from speed import attention as bench_attention
 from speed import cpu as bench_cpu
-from speed import measure, sides
+from speed import (
+    curves,
+    decode_kernels,
+    figures,
+    floors,
+    measure,
+    side_ours,
+    side_transformers,
+    side_trl,
+)
 from speed import report as bench_report
 from speed import rows as bench_rows
 from speed import scaling as bench_scaling
 from speed import subject as bench_subject
-from speed.cpu import Round
-from speed.measure import Machine, Side, Unable
+from speed.figures import Round
+from speed.floors import Machine
+from speed.lengths import lognormal_lengths, makespan
+from speed.measure import Side, Unable
 
 CPU = torch.device("cpu")
-SMALL_BASE = lm.ModelConfig(576, 64, 128, 2, 4, 2, tie_word_embeddings=True)  # of the base's vocabulary
+SMALL_BASE = lm.ModelConfig(
+    576, 64, 128, 2, 4, 2, tie_word_embeddings=True
+)  # of the base's vocabulary
 # by hand: 120 weights in the layer's matrices, 40 in the head, 8 biases, 12 in norms; D = 2
-SMALL = lm.ModelConfig(vocab_size=10, hidden_size=4, intermediate_size=6, num_hidden_layers=1, num_attention_heads=2,
-                       num_key_value_heads=1, tie_word_embeddings=True)
+SMALL = lm.ModelConfig(
+    vocab_size=10,
+    hidden_size=4,
+    intermediate_size=6,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    tie_word_embeddings=True,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,80 +68,100 @@ def small():
 
 @pytest.fixture
 def quick_machine(monkeypatch):
-    for room in (bench_cpu, measure):
+    for room in (bench_cpu, floors):
         monkeypatch.setattr(room, "measure_machine", lambda *_: Machine(1e10, 1e11))
 
 
 # ---------------------------------------------------------------- lengths
 
+
 def test_lengths_are_log_normal_quantiles_up_to_eight_times_the_mean():
-    assert measure.lognormal_lengths(1, 100, 0) == [round(100 * math.exp(-0.5))]  # the median
-    lengths = measure.lognormal_lengths(1024, 128, 0)
-    assert max(lengths) == 1024 and min(lengths) >= 1 and sum(lengths) / 1024 == pytest.approx(128, rel=0.03)
-    others = measure.lognormal_lengths(1024, 128, 1)
-    assert others != lengths and sorted(others) == sorted(lengths)  # every round has the same work to do
+    assert lognormal_lengths(1, 100, 0) == [round(100 * math.exp(-0.5))]  # the median
+    lengths = lognormal_lengths(1024, 128, 0)
+    assert (
+        max(lengths) == 1024
+        and min(lengths) >= 1
+        and sum(lengths) / 1024 == pytest.approx(128, rel=0.03)
+    )
+    others = lognormal_lengths(1024, 128, 1)
+    assert others != lengths and sorted(others) == sorted(
+        lengths
+    )  # every round has the same work to do
 
 
-@pytest.mark.parametrize("lengths, slots, steps", [([3, 1, 2], 2, 3), ([5, 1, 1, 1], 2, 5), ([1, 1, 4], 2, 5),
-                                                   ([2, 3], 1, 5)])
+@pytest.mark.parametrize(
+    "lengths, slots, steps",
+    [([3, 1, 2], 2, 3), ([5, 1, 1, 1], 2, 5), ([1, 1, 4], 2, 5), ([2, 3], 1, 5)],
+)
 def test_steps_of_perfect_refilling(lengths, slots, steps):
-    assert measure.makespan(lengths, slots) == steps != measure.makespan(lengths, 3 - slots)
+    assert makespan(lengths, slots) == steps != makespan(lengths, 3 - slots)
 
 
 # ---------------------------------------------------------------- floors
 
+
 def test_weights_and_bytes_worked_out_by_hand(small):
-    assert measure.matrix_weights(small) == (120, 40)
-    assert measure.weight_bytes(small) == 180 * 4 and measure.kv_bytes(small) == 2 * 2 * 4
+    assert floors.matrix_weights(small) == (120, 40)
+    assert floors.weight_bytes(small) == 180 * 4 and floors.kv_bytes(small) == 2 * 2 * 4
     untied = lm.Transformer(bench_scaling.replace(SMALL, tie_word_embeddings=False))
-    assert measure.weight_bytes(untied) == 180 * 4  # of the embedding only single rows are read
-    assert measure.weight_bytes(untied.to(torch.bfloat16)) == 180 * 2
+    assert floors.weight_bytes(untied) == 180 * 4  # of the embedding only single rows are read
+    assert floors.weight_bytes(untied.to(torch.bfloat16)) == 180 * 2
 
 
 def test_work_worked_out_by_hand(small):
-    assert measure.decode_work(small, 2, 5) == (720 + 2 * 5 * 16, 2 * 160 * 2 + 4 * 2 * 2 * 10)
-    assert measure.forward_operations(small, [3, 2], 4) == 2 * (120 * 5 + 40 * 4) + 16 * (6 + 3)
+    assert floors.decode_work(small, 2, 5) == (720 + 2 * 5 * 16, 2 * 160 * 2 + 4 * 2 * 2 * 10)
+    assert floors.forward_operations(small, [3, 2], 4) == 2 * (120 * 5 + 40 * 4) + 16 * (6 + 3)
     # one prompt of 3, responses of 1 and 2 in two slots: two steps; what the three tokens see: 4, 4 and 5
-    assert measure.rollout_work(small, [3], 2, [1, 2], 2) == (
-        2 * 720 + 13 * 16, 2 * 160 * 3 + 16 * 13 + 2 * 120 * 2 + 16 * 3)
+    assert floors.rollout_work(small, [3], 2, [1, 2], 2) == (
+        2 * 720 + 13 * 16,
+        2 * 160 * 3 + 16 * 13 + 2 * 120 * 2 + 16 * 3,
+    )
 
 
 @pytest.mark.parametrize("part", ["weight_bytes", "kv_bytes"])
 @pytest.mark.parametrize("factor", [0, 0.5, 2])
 def test_a_wrong_count_of_bytes_shows(small, monkeypatch, part, factor):
-    right, real = measure.decode_work(small, 2, 5), getattr(measure, part)
-    monkeypatch.setattr(measure, part, lambda model: factor * real(model))
-    assert measure.decode_work(small, 2, 5) != right
+    right, real = floors.decode_work(small, 2, 5), getattr(floors, part)
+    monkeypatch.setattr(floors, part, lambda model: factor * real(model))
+    assert floors.decode_work(small, 2, 5) != right
 
 
 def test_operations_agree_with_those_that_torch_counts(small):
     from torch.utils.flop_counter import FlopCounterMode
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         small(torch.zeros(1, 8, dtype=torch.int64))
     linear = sum(n for name, n in counter.get_flop_counts()["Global"].items() if "mm" in str(name))
-    whole = measure.forward_operations(small, [8], 8)
-    assert linear == whole - measure.attention_operations(small, 36) != 2 * linear
+    whole = floors.forward_operations(small, [8], 8)
+    assert linear == whole - floors.attention_operations(small, 36) != 2 * linear
 
 
 def test_the_floor_is_the_longer_of_the_two():
     machine = Machine(bandwidth=100.0, rate=1000.0)
-    assert machine.floor(200, 1000) == (2.0, "bytes") and machine.floor(50, 1000) == (1.0, "operations")
+    assert machine.floor(200, 1000) == (2.0, "bytes") and machine.floor(50, 1000) == (
+        1.0,
+        "operations",
+    )
 
 
 def test_the_machine_is_measured_in_bytes_and_operations(monkeypatch):
-    monkeypatch.setattr(measure, "seconds_of", lambda call, device: (call(), 0.5)[1])
-    machine = measure.measure_machine(CPU, torch.float32, 1000, 10)
-    assert machine == Machine(2 * 1000 / 0.5, 2 * 10 ** 3 / 0.5)
+    monkeypatch.setattr(floors, "seconds_of", lambda call, device: (call(), 0.5)[1])
+    machine = floors.measure_machine(CPU, torch.float32, 1000, 10)
+    assert machine == Machine(2 * 1000 / 0.5, 2 * 10**3 / 0.5)
 
 
 # ---------------------------------------------------------------- turns
+
 
 def test_sides_take_turns_and_the_first_round_is_thrown_away():
     calls = []
 
     def side(name, seconds):
         return Side(lambda: calls.append(name) or seconds.pop(0))
-    found = measure.take_turns({"a": side("a", [9.0, 1.0, 2.0]), "b": side("b", [9.0, 3.0, 4.0])}, 2, 100, CPU)
+
+    found = measure.take_turns(
+        {"a": side("a", [9.0, 1.0, 2.0]), "b": side("b", [9.0, 3.0, 4.0])}, 2, 100, CPU
+    )
     assert calls == list("ababab") and found == {"a": [1.0, 2.0], "b": [3.0, 4.0]}
     assert measure.spread([5.0, 1.0, 2.0]) == [2.0, 1.0, 5.0]
 
@@ -129,34 +169,52 @@ def test_sides_take_turns_and_the_first_round_is_thrown_away():
 def test_a_side_without_patience_memory_or_package_says_so_and_the_others_go_on():
     def fail(error):
         raise error
-    work = {"slow": Side(lambda: 5.0, warm=lambda: None), "big": Side(lambda: fail(torch.OutOfMemoryError("x"))),
-            "lame": Side(lambda: fail(Unable("no kernel"))), "fine": Side(lambda: 1.0)}
+
+    work = {
+        "slow": Side(lambda: 5.0, warm=lambda: None),
+        "big": Side(lambda: fail(torch.OutOfMemoryError("x"))),
+        "lame": Side(lambda: fail(Unable("no kernel"))),
+        "fine": Side(lambda: 1.0),
+    }
     assert measure.take_turns(work, 3, 4.0, CPU) == {
-        "slow": [5.0], "big": "out of memory", "lame": "does not run here: no kernel", "fine": [1.0] * 3}
+        "slow": [5.0],
+        "big": "out of memory",
+        "lame": "does not run here: no kernel",
+        "fine": [1.0] * 3,
+    }
     with pytest.raises(KeyError):  # a fault of ours stays one
         measure.take_turns({"broken": Side(lambda: {}["x"])}, 1, 1.0, CPU)
 
 
 # ---------------------------------------------------------------- figures
 
+
 def test_ratios_are_taken_within_a_round():
-    ours, theirs = [Round(99, 1), Round(1, 100), Round(2, 100), Round(1, 50)], [Round(99, 1), Round(4, 100), Round(6, 150),
-                                                                              Round(9, 100)]
-    found = bench_cpu.figures({bench_cpu.OURS: ours, bench_cpu.STATIC: theirs}, 10)
+    ours, theirs = (
+        [Round(99, 1), Round(1, 100), Round(2, 100), Round(1, 50)],
+        [Round(99, 1), Round(4, 100), Round(6, 150), Round(9, 100)],
+    )
+    found = figures.figures({figures.OURS: ours, figures.STATIC: theirs}, 10)
     # tokens/s ours 100, 50, 50; theirs 25, 25, 100/9
-    assert found[bench_cpu.STATIC]["tokens/s ratio"] == pytest.approx([4.0, 2.0, 4.5])
-    assert found[bench_cpu.STATIC]["seconds ratio"] == pytest.approx([4.0, 3.0, 9.0])
-    assert found[bench_cpu.OURS]["tokens/s"] == [50, 50, 100] and found[bench_cpu.OURS]["length"] == pytest.approx(250 / 30)
-    swapped = bench_cpu.figures({bench_cpu.OURS: theirs, bench_cpu.STATIC: ours}, 10)
-    assert swapped[bench_cpu.STATIC]["tokens/s ratio"][0] == pytest.approx(1 / 4)
+    assert found[figures.STATIC]["tokens/s ratio"] == pytest.approx([4.0, 2.0, 4.5])
+    assert found[figures.STATIC]["seconds ratio"] == pytest.approx([4.0, 3.0, 9.0])
+    assert found[figures.OURS]["tokens/s"] == [50, 50, 100] and found[figures.OURS][
+        "length"
+    ] == pytest.approx(250 / 30)
+    swapped = figures.figures({figures.OURS: theirs, figures.STATIC: ours}, 10)
+    assert swapped[figures.STATIC]["tokens/s ratio"][0] == pytest.approx(1 / 4)
 
 
 def test_the_step_to_quote_is_trls_best_cut():
     def at(seconds):
-        rounds = {bench_cpu.OURS: [Round(1, 10)] * 2, bench_cpu.EVERY_ROW: [Round(1, 10)] * 2,
-                  bench_cpu.TRL: [Round(seconds, 10)] * 2}
-        return bench_cpu.figures(rounds, 1)
-    text = bench_cpu.quote({"one cut": at(7.0), "another": at(5.0)})
+        rounds = {
+            figures.OURS: [Round(1, 10)] * 2,
+            figures.EVERY_ROW: [Round(1, 10)] * 2,
+            figures.TRL: [Round(seconds, 10)] * 2,
+        }
+        return figures.figures(rounds, 1)
+
+    text = figures.quote({"one cut": at(7.0), "another": at(5.0)})
     assert "another, ours 5.00" in text and "7.00" not in text
 
 
@@ -167,15 +225,27 @@ def test_a_straight_line_is_found_and_noise_is_not_explained():
 
 def test_a_row_stands_beside_its_floor_and_ours(tmp_path, capsys):
     report = bench_report.Report(bench_subject.RowsConfig(json=str(tmp_path / "x.json")), CPU)
-    report.times("decode", {"ours": [2.0], "static": [6.0], "trl": "is not installed"}, 100, Machine(10.0, 1e9), (10, 1))
-    out, figures = capsys.readouterr().out, json.loads((tmp_path / "x.json").read_text())["decode"]
-    assert "50.0% of the floor's speed" in out and "ours 3.00 x" in out and "50 tokens/s" in out and "not installed" in out
-    assert figures["floor"] == 1.0 and figures["floor_by"] == "bytes" and figures["sides"]["static"] == [6.0]
+    report.times(
+        "decode",
+        {"ours": [2.0], "static": [6.0], "trl": "is not installed"},
+        100,
+        Machine(10.0, 1e9),
+        (10, 1),
+    )
+    out, row = capsys.readouterr().out, json.loads((tmp_path / "x.json").read_text())["decode"]
+    assert (
+        "50.0% of the floor's speed" in out
+        and "ours 3.00 x" in out
+        and "50 tokens/s" in out
+        and "not installed" in out
+    )
+    assert row["floor"] == 1.0 and row["floor_by"] == "bytes" and row["sides"]["static"] == [6.0]
     report.add("next", 1, "")  # and the file is whole again after each row
     assert {"decode", "next"} < set(json.loads((tmp_path / "x.json").read_text()))
 
 
 # ---------------------------------------------------------------- the sides do the same work
+
 
 @pytest.fixture(scope="module")
 def pair(tokenizer):
@@ -199,17 +269,19 @@ def test_transformers_has_the_very_weights_of_ours(pair):
 def test_imposed_lengths_are_those_of_every_side(pair, tokenizer):
     model, theirs = pair
     prompts, limits = [[5, 6, 7], [8, 9]], [4, 1, 7, 2]
-    rollouts = sides.ours(model, tokenizer, prompts, 2, limits, Sampling(8), 0)
+    rollouts = side_ours.our_rollouts(model, tokenizer, prompts, 2, limits, Sampling(8), 0)
     assert [len(r.response) for r in rollouts] == limits
     rows = [p for p in prompts for _ in range(2)]
-    tokens, ticks = sides.static(theirs, rows, limits, 8, [0], 0)
+    tokens, ticks = side_transformers.static(theirs, rows, limits, 8, [0], 0)
     assert tokens == 14 and len(ticks) == 7  # generate went on to the longest row and no further
 
 
 def test_continuous_batching_has_the_imposed_lengths_and_leaves_the_model_as_it_was(pair):
     before = pair[1].config._attn_implementation
     try:
-        tokens, seconds = sides.continuous(pair[1], [[5, 6, 7], [8, 9]], [4, 7], 8, [0], 0)
+        tokens, seconds = side_transformers.continuous(
+            pair[1], [[5, 6, 7], [8, 9]], [4, 7], 8, [0], 0
+        )
     except Unable as why:
         pytest.skip(f"transformers' continuous batching does not run here: {why}")
     finally:
@@ -220,23 +292,31 @@ def test_continuous_batching_has_the_imposed_lengths_and_leaves_the_model_as_it_
 def test_a_sampler_that_ignores_the_limits_is_caught(pair, tokenizer, monkeypatch):
     monkeypatch.setattr(sample, "generate", lambda *_, **__: [sample.Rollout([1], [2, 3])])
     with pytest.raises(AssertionError, match="imposed"):
-        sides.ours(pair[0], tokenizer, [[1]], 1, [3], Sampling(8), 0)
+        side_ours.our_rollouts(pair[0], tokenizer, [[1]], 1, [3], Sampling(8), 0)
 
 
 def test_forced_lengths_end_each_row_with_a_stop_token_and_none_before(tokenizer):
     model = bench_subject.random_model(SMALL_BASE, 512, CPU, torch.float32)
     theirs, limits = bench_subject.their_model(model, tokenizer), [1, 5, 3]
-    sides.impose(theirs, limits, [0])
+    side_trl.impose(theirs, limits, [0])
     ids = torch.full((3, 2), 7)
-    out = theirs.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, max_new_tokens=8,
-                          eos_token_id=0, pad_token_id=1)[:, 2:].tolist()
+    out = theirs.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        max_new_tokens=8,
+        eos_token_id=0,
+        pad_token_id=1,
+    )[:, 2:].tolist()
     assert [row.index(0) + 1 for row in out] == limits
 
 
 def test_useful_tokens_end_with_the_stop_token(pair, monkeypatch):
-    out = torch.tensor([[7, 7, 3, 0, 1, 1], [7, 7, 3, 4, 5, 0], [7, 7, 0, 1, 1, 1], [7, 7, 3, 3, 3, 3]])
+    out = torch.tensor(
+        [[7, 7, 3, 0, 1, 1], [7, 7, 3, 4, 5, 0], [7, 7, 0, 1, 1, 1], [7, 7, 3, 3, 3, 3]]
+    )
     model = SimpleNamespace(device=CPU, generate=lambda **_: out)
-    assert sides.static(model, [[7, 7]] * 4, None, 4, [0], 0)[0] == 2 + 4 + 1 + 4
+    assert side_transformers.static(model, [[7, 7]] * 4, None, 4, [0], 0)[0] == 2 + 4 + 1 + 4
 
 
 def test_both_log_prob_passes_score_the_same_ids(pair):
@@ -246,7 +326,7 @@ def test_both_log_prob_passes_score_the_same_ids(pair):
     real = theirs.forward
     theirs.forward = lambda **given: seen.append(given) or real(**given)
     try:
-        sides.their_logprobs(theirs, [batch])
+        side_transformers.their_logprobs(theirs, [batch])
     finally:
         del theirs.forward
     assert seen[0]["input_ids"].tolist() == [[5, 6, 7, 8, 9, 0], [0, 0, 3, 4, 5, 6]]
@@ -256,27 +336,35 @@ def test_both_log_prob_passes_score_the_same_ids(pair):
 
 # ---------------------------------------------------------------- attention
 
+
 def ragged():
     torch.manual_seed(0)
-    return torch.randn(4, 6, 1, 8), torch.randn(4, 2, 32, 8), torch.randn(4, 2, 32, 8), torch.tensor([3, 17, 1, 32])
+    return (
+        torch.randn(4, 6, 1, 8),
+        torch.randn(4, 2, 32, 8),
+        torch.randn(4, 2, 32, 8),
+        torch.tensor([3, 17, 1, 32]),
+    )
 
 
 def one_by_one(query, key, value, at_q, at_k, used):
     """What varlen attention is documented to compute, a sequence at a time."""
     out = torch.empty_like(query)
     for i in range(len(at_q) - 1):
-        k, v = (t[at_k[i]:at_k[i] + used[i]].transpose(0, 1)[None] for t in (key, value))
-        q = query[at_q[i]:at_q[i + 1]].transpose(0, 1)[None]
-        out[at_q[i]:at_q[i + 1]] = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)[0].transpose(0, 1)
+        k, v = (t[at_k[i] : at_k[i] + used[i]].transpose(0, 1)[None] for t in (key, value))
+        q = query[at_q[i] : at_q[i + 1]].transpose(0, 1)[None]
+        out[at_q[i] : at_q[i + 1]] = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)[
+            0
+        ].transpose(0, 1)
     return out
 
 
 def test_the_kernels_are_given_the_same_problem():
     q, k, v, lengths = ragged()
-    calls = bench_attention.kernels(q, k, v, lengths)
+    calls = decode_kernels.kernels(q, k, v, lengths)
     right = calls["matrix products, written out"]()
     torch.testing.assert_close(calls["SDPA with a mask"](), right)
-    given = bench_attention.varlen_arguments(q, k, v, lengths)
+    given = decode_kernels.varlen_arguments(q, k, v, lengths)
     assert given[1].data_ptr() == k.data_ptr()  # the cache itself, not a copy
     torch.testing.assert_close(one_by_one(*given).view(q.shape), right)
     wrong = one_by_one(*given[:-1], given[-1].roll(1)).view(q.shape)
@@ -285,12 +373,14 @@ def test_the_kernels_are_given_the_same_problem():
 
 def test_the_installed_varlen_attention_takes_these_arguments():
     meta = [t.to("meta") for t in ragged()]
-    assert bench_attention.varlen_call(*meta, 32)().shape == (4, 6, 1, 8)
+    assert decode_kernels.varlen_call(*meta, 32)().shape == (4, 6, 1, 8)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_the_kernels_agree_on_a_gpu():
-    found, _ = bench_attention.compare(SMALL_HEADS, 16, 100, torch.device("cuda"), torch.bfloat16, Machine(1e12, 1e14), 2)
+    found, _ = decode_kernels.compare(
+        SMALL_HEADS, 16, 100, torch.device("cuda"), torch.bfloat16, Machine(1e12, 1e14), 2
+    )
     assert all(f["largest_difference"] < 0.05 for f in found["kernels"].values())
 
 
@@ -299,6 +389,7 @@ SMALL_HEADS = lm.ModelConfig(64, 768, 64, 1, 12, 2)
 
 # ---------------------------------------------------------------- the programs
 
+
 def program(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["bench.py", *map(str, arguments)])
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)  # the other tests' number stays
@@ -306,8 +397,28 @@ def program(monkeypatch, *arguments):
     bench.main()
 
 
-TINY_ROWS = ("--shape", "tiny", "--device", "cpu", "--slots", "1,4", "--rollouts", "8", "--prompts", 2, "--group", 4,
-             "--prompt-tokens", 24, "--max-new-tokens", 16, "--context", 16, "--repeats", 1)
+TINY_ROWS = (
+    "--shape",
+    "tiny",
+    "--device",
+    "cpu",
+    "--slots",
+    "1,4",
+    "--rollouts",
+    "8",
+    "--prompts",
+    2,
+    "--group",
+    4,
+    "--prompt-tokens",
+    24,
+    "--max-new-tokens",
+    16,
+    "--context",
+    16,
+    "--repeats",
+    1,
+)
 
 
 def test_cuda_rows_run_on_a_cpu(monkeypatch, tmp_path, capsys):
@@ -323,25 +434,63 @@ def test_cuda_rows_run_on_a_cpu(monkeypatch, tmp_path, capsys):
 
 
 def test_in_bf16_the_update_and_the_step_share_an_optimizer(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench_subject, "pick_device", lambda _: (torch.device("cpu"), torch.bfloat16))
-    program(monkeypatch, "cuda", *TINY_ROWS, "--rows", "update,step", "--json", tmp_path / "rows.json")
+    monkeypatch.setattr(
+        bench_subject, "pick_device", lambda _: (torch.device("cpu"), torch.bfloat16)
+    )
+    program(
+        monkeypatch, "cuda", *TINY_ROWS, "--rows", "update,step", "--json", tmp_path / "rows.json"
+    )
     found = json.loads((tmp_path / "rows.json").read_text())
-    assert all(isinstance(v["sides"]["ours"], list) for title, v in found.items() if title.startswith(("update", "step")))
+    assert all(
+        isinstance(v["sides"]["ours"], list)
+        for title, v in found.items()
+        if title.startswith(("update", "step"))
+    )
 
 
 def test_a_row_without_memory_says_so_and_the_next_one_runs(monkeypatch, tmp_path, capsys):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
-    monkeypatch.setattr(bench_rows, "decode", full)
-    program(monkeypatch, "cuda", *TINY_ROWS, "--rows", "decode,prefill", "--json", tmp_path / "rows.json")
+
+    monkeypatch.setattr(bench_rows, "decode_row", full)
+    program(
+        monkeypatch,
+        "cuda",
+        *TINY_ROWS,
+        "--rows",
+        "decode,prefill",
+        "--json",
+        tmp_path / "rows.json",
+    )
     found = json.loads((tmp_path / "rows.json").read_text())
-    assert found["decode"] == "out of memory" and any(title.startswith("prefill") for title in found)
+    assert found["decode"] == "out of memory" and any(
+        title.startswith("prefill") for title in found
+    )
     assert "decode: out of memory" in capsys.readouterr().out
 
 
 def test_cpu_runs_at_a_tiny_size(monkeypatch, tmp_path, quick_machine, capsys):
-    program(monkeypatch, "cpu", "--json", tmp_path / "cpu.json", "--prompts", 2, "--group", 4, "--max-new-tokens", 16,
-            "--repeats", 1, "--slots", "4", "--context", 16, "--rows", "sampler,step,decode", "--skip-trl")
+    program(
+        monkeypatch,
+        "cpu",
+        "--json",
+        tmp_path / "cpu.json",
+        "--prompts",
+        2,
+        "--group",
+        4,
+        "--max-new-tokens",
+        16,
+        "--repeats",
+        1,
+        "--slots",
+        "4",
+        "--context",
+        16,
+        "--rows",
+        "sampler,step,decode",
+        "--skip-trl",
+    )
     found, out = json.loads((tmp_path / "cpu.json").read_text()), capsys.readouterr().out
     assert {"sampler, its own lengths", "sampler, lengths imposed", "step"} < set(found)
     imposed = found["sampler, lengths imposed"]
@@ -351,41 +500,89 @@ def test_cpu_runs_at_a_tiny_size(monkeypatch, tmp_path, quick_machine, capsys):
 
 def test_cpu_beside_trl(monkeypatch, tmp_path, quick_machine):
     pytest.importorskip("trl", reason="TRL is not installed: pip install -r requirements-bench.txt")
-    program(monkeypatch, "cpu", "--json", tmp_path / "cpu.json", "--prompts", 2, "--group", 4, "--max-new-tokens", 16,
-            "--repeats", 1, "--rows", "step", "--cuts", "2", "--threads", torch.get_num_threads())
+    program(
+        monkeypatch,
+        "cpu",
+        "--json",
+        tmp_path / "cpu.json",
+        "--prompts",
+        2,
+        "--group",
+        4,
+        "--max-new-tokens",
+        16,
+        "--repeats",
+        1,
+        "--rows",
+        "step",
+        "--cuts",
+        "2",
+        "--threads",
+        torch.get_num_threads(),
+    )
     found = json.loads((tmp_path / "cpu.json").read_text())["step, TRL 4 x 2"]
     ours, theirs = (found[side]["tokens/s"][0] for side in ("ours", "TRL"))
     assert found["ours"]["tokens/s ratio"][0] == pytest.approx(ours / theirs)
 
 
 def test_scaling_runs_at_a_tiny_size(monkeypatch, tmp_path, quick_machine, capsys):
-    monkeypatch.setattr(measure, "measure_machine", lambda *_: Machine(1e10, 1e11))
-    program(monkeypatch, "scaling", "--json", tmp_path / "s.json", "--plot", tmp_path / "s.png", "--rollouts", "16,32",
-            "--contexts", "16,64,4096", "--groups", "16,64", "--rows", 2, "--repeats", 1, "--max-new-tokens", 8)
+    monkeypatch.setattr(floors, "measure_machine", lambda *_: Machine(1e10, 1e11))
+    program(
+        monkeypatch,
+        "scaling",
+        "--json",
+        tmp_path / "s.json",
+        "--plot",
+        tmp_path / "s.png",
+        "--rollouts",
+        "16,32",
+        "--contexts",
+        "16,64,4096",
+        "--groups",
+        "16,64",
+        "--rows",
+        2,
+        "--repeats",
+        1,
+        "--max-new-tokens",
+        8,
+    )
     found, out = json.loads((tmp_path / "s.json").read_text()), capsys.readouterr().out
     assert list(found["rollouts"]) == ["16", "32"] and list(found["group size"]) == ["16", "64"]
-    assert found["context"]["rows"]["4096"]["bytes"] == found["context"]["rows"]["16"]["bytes"] + 2 * 4080 * 1024
+    assert (
+        found["context"]["rows"]["4096"]["bytes"]
+        == found["context"]["rows"]["16"]["bytes"] + 2 * 4080 * 1024
+    )
     assert (tmp_path / "s.png").exists() or "matplotlib is not installed" in out
 
 
 def test_the_claim_is_what_the_numbers_allow():
-    assert bench_scaling.claim([100, 100, 120]) == "Tokens per second never fall as rollouts grow"
-    assert bench_scaling.claim([100, 90, 120]) == "Tokens per second fall by 10.0% from size to size"
+    assert curves.claim([100, 100, 120]) == "Tokens per second never fall as rollouts grow"
+    assert curves.claim([100, 90, 120]) == "Tokens per second fall by 10.0% from size to size"
 
 
 def test_scaling_says_so_without_matplotlib(monkeypatch, capsys):
-    monkeypatch.setattr(bench_scaling.importlib.util, "find_spec", lambda _: None)
-    bench_scaling.draw("nowhere/x.png", None, {}, {}, {})
+    monkeypatch.setattr(curves.importlib.util, "find_spec", lambda _: None)
+    curves.draw("nowhere/x.png", 1, {}, {}, {})
     assert "matplotlib is not installed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ([], "python bench.py cpu"), (["gpu"], "gpu: say which"), (["cuda", "--shape", "qwen9"], "--shape qwen9"),
-    (["cuda", "--rows", "prefil"], "--rows prefil: choose from prefill"), (["cuda", "--slots", "1,x"], "--slots 1,x"),
-    (["cuda", "--rollouts", "10"], "--rollouts 10: must be multiples of --group 8"),
-    (["cpu", "--cuts", "7"], "--cuts 7: each must divide 256"), (["cpu", "--json", "no/where.json"], "no such folder"),
-    (["scaling", "--groups", "4,5"], "--groups divisors of 256"), (["scaling", "--rollouts", "64"], "two sizes"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "python bench.py cpu"),
+        (["gpu"], "gpu: say which"),
+        (["cuda", "--shape", "qwen9"], "--shape qwen9"),
+        (["cuda", "--rows", "prefil"], "--rows prefil: choose from prefill"),
+        (["cuda", "--slots", "1,x"], "--slots 1,x"),
+        (["cuda", "--rollouts", "10"], "--rollouts 10: must be multiples of --group 8"),
+        (["memory", "--slots", "0"], "must be at least 1"),
+        (["cpu", "--cuts", "7"], "--cuts 7: each must divide 256"),
+        (["cpu", "--json", "no/where.json"], "no such folder"),
+        (["scaling", "--groups", "4,5"], "--groups divisors of 256"),
+        (["scaling", "--rollouts", "64"], "two sizes"),
+    ],
+)
 def test_what_the_user_can_mend_is_refused_in_one_line(monkeypatch, arguments, message):
     with pytest.raises(Refusal) as refused:
         program(monkeypatch, *arguments)
@@ -407,4 +604,7 @@ def test_cuda_rows_run_on_a_gpu(monkeypatch, tmp_path):
 def test_a_model_with_a_longer_context_has_the_same_weights(tokenizer):
     model = make_tiny(tokenizer)
     long = bench_scaling.longer(model, 8192)
-    assert long.config.max_position_embeddings == 8192 and long.norm.weight.data_ptr() == model.norm.weight.data_ptr()
+    assert (
+        long.config.max_position_embeddings == 8192
+        and long.norm.weight.data_ptr() == model.norm.weight.data_ptr()
+    )

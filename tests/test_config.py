@@ -86,7 +86,7 @@ def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):
                                  plot.PlotConfig])
 def test_help_explains_every_setting_of_every_program(cls, capsys):
     with pytest.raises(SystemExit) as stop:
-        parse(cls, "a program", ["--help"])
+        parse(cls, "a program", ["--help-all" if cls is train.TrainConfig else "--help"])
     shown, words = capsys.readouterr().out, " ".join
     assert stop.value.code == 0
     for field in fields(cls):
@@ -116,3 +116,25 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_an_interrupt_is_no_error(caps
     with pytest.raises(SystemExit) as stop:
         config.run(lambda: main(KeyboardInterrupt()))
     assert stop.value.code == 128 + signal.SIGINT and capsys.readouterr().err == ""
+
+
+def test_help_of_train_shows_the_twenty_settings_that_people_touch_first(capsys):
+    with pytest.raises(SystemExit):
+        parse(train.TrainConfig, "a program", ["--help"])
+    shown = capsys.readouterr().out
+    flags = [config.flag_of(field.name) for field in fields(train.TrainConfig)]
+    assert 15 <= sum(f"  {flag} " in shown for flag in flags) <= 22
+    assert "--help-all" in shown and "--clip-norm" not in shown
+    parse(train.TrainConfig, "a program", ["--clip-norm", "2"])  # hidden, not gone
+
+
+def test_bounds_and_choices_stand_with_the_field_and_hold_wherever_a_value_comes_from():
+    for wrong, says in (({"group_size": 1}, "--group-size must be at least 2: a group of one"),
+                        ({"lr": float("nan")}, "--lr must be a number, at least 0"),
+                        ({"lr": float("inf")}, "--lr must be a number"),
+                        ({"temperature": 0.0}, "--temperature must be above 0"),
+                        ({"temperature": float("nan")}, "--temperature must be above 0"),
+                        ({"kl_kind": "k4"}, "--kl-kind k4: choose k1, k2, k3")):
+        with pytest.raises(Refusal, match=re.escape(says)):
+            train.TrainConfig(**wrong)
+    assert train.TrainConfig(clip_norm=float("inf")).clip_norm == float("inf")

@@ -1,4 +1,5 @@
 """The estimate of memory: next to what the same tensors take, and what a run does with it."""
+
 import dataclasses
 import json
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import make_tiny
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -18,10 +20,13 @@ import train
 from engine import memory
 from engine import optimizer as optim
 from engine.decoder import Decoder
-from engine.memory import SHAPES, Setup
+from engine.memory import Setup
+from speed.memory import SHAPES, TARGETS
 from storage import runs
 
-SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
+SMALL = dict(
+    steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied"
+)
 
 
 class Peak(TorchDispatchMode):
@@ -34,7 +39,10 @@ class Peak(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         for t in tree_leaves(out):
-            if isinstance(t, torch.Tensor) and (storage := t.untyped_storage())._cdata not in self.alive:
+            if (
+                isinstance(t, torch.Tensor)
+                and (storage := t.untyped_storage())._cdata not in self.alive
+            ):
                 self.alive[storage._cdata] = storage.nbytes()
                 self.now += storage.nbytes()
                 self.most = max(self.most, self.now)
@@ -60,17 +68,47 @@ def traced(shape, rows: int, checkpointing: bool) -> float:
         return (peak.most - weights) / 1e9
 
 
-QWEN3 = lm.ModelConfig(151936, 1024, 3072, 28, 16, 8, tie_word_embeddings=True, model_type="qwen3", head_dim=128)
+QWEN3 = lm.ModelConfig(
+    151936, 1024, 3072, 28, 16, 8, tie_word_embeddings=True, model_type="qwen3", head_dim=128
+)
 LLAMA = lm.ModelConfig(128256, 2048, 8192, 16, 32, 8, tie_word_embeddings=True, model_type="llama")
 
 
+@pytest.mark.parametrize(
+    "shape", [*SHAPES.values(), QWEN3, LLAMA], ids=[*SHAPES, "qwen3-0.6b", "llama-1b"]
+)
+@pytest.mark.parametrize(
+    "more",
+    [{}, dict(attention_bias=True), dict(mlp_bias=True), dict(head_dim=96)],
+    ids=["as it is", "attention_bias", "mlp_bias", "head_dim"],
+)
+def test_the_number_of_parameters_is_that_of_the_transformer(shape, more):
+    for tied in (False, True):
+        changed = dataclasses.replace(shape, tie_word_embeddings=tied, **more)
+        with torch.device("meta"):
+            model = lm.Transformer(changed)
+        assert memory.parameters(changed) == sum(p.numel() for p in model.parameters())
+
+
+def test_the_number_of_parameters_is_that_of_the_tiny_models(tokenizer):
+    for family in ("qwen2", "qwen3", "llama"):
+        for tied in (False, True):
+            model = make_tiny(tokenizer, model_type=family, tie_word_embeddings=tied)
+            assert memory.parameters(model.config) == sum(p.numel() for p in model.parameters())
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("shape", [*SHAPES.values(), QWEN3, LLAMA], ids=[*SHAPES, "qwen3-0.6b", "llama-1b"])
+@pytest.mark.parametrize(
+    "shape", [*SHAPES.values(), QWEN3, LLAMA], ids=[*SHAPES, "qwen3-0.6b", "llama-1b"]
+)
 def test_a_micro_batch_takes_what_is_estimated(shape, checkpointing):
     for rows in (2, 8):
         s, found = Setup(1, 1536, 1536 * rows, checkpointing), traced(shape, rows, checkpointing)
         assert 0.98 * found < sum(memory.update_bytes(shape, s)) / 1e9 < 1.07 * found
-    other = sum(memory.update_bytes(shape, dataclasses.replace(s, checkpointing=not checkpointing))) / 1e9
+    other = (
+        sum(memory.update_bytes(shape, dataclasses.replace(s, checkpointing=not checkpointing)))
+        / 1e9
+    )
     assert not 0.5 < other / found < 2
 
 
@@ -80,19 +118,24 @@ def test_the_trainers_peak_does_not_grow_with_tokens_times_vocabulary(monkeypatc
 
     def growth():
         one, two = traced(shape, 1, False), traced(shape, 2, False)
-        return (two - one) / (1024 * 4 * shape.vocab_size / 1e9)  # in fp32 logits of 1,024 positions
+        return (two - one) / (
+            1024 * 4 * shape.vocab_size / 1e9
+        )  # in fp32 logits of 1,024 positions
+
     monkeypatch.setattr(lm, "LOGITS_BYTES", 50 * 4 * shape.vocab_size)
     assert growth() < 0.02
-    monkeypatch.setattr(lm, "LOGITS_BYTES", 2 ** 40)
+    monkeypatch.setattr(lm, "LOGITS_BYTES", 2**40)
     assert growth() > 2  # the fault shows
 
 
 def test_every_target_fits():
-    for name, gb, s in memory.TARGETS:
+    for name, gb, s in TARGETS:
         s = memory.filled(SHAPES[name], s, gb, 256)
         assert s.slots >= 64 and s.tokens == 512 + 1024
         assert max(memory.phases(SHAPES[name], s)) <= memory.USABLE * gb
-        everything_there = dataclasses.replace(s, slots=1, offload=False, states="bf16", checkpointing=False)
+        everything_there = dataclasses.replace(
+            s, slots=1, offload=False, states="bf16", checkpointing=False
+        )
         assert max(memory.phases(SHAPES[name], everything_there)) > gb  # the flags are needed
 
 
@@ -106,21 +149,42 @@ def test_the_parts_of_the_optimizer_are_what_it_holds(tiny):
         optimizer.accumulate()
         sums = sum(m.grad.nbytes for m in optimizer.masters)
         optimizer.step(1e-3, 1.0)
-        held = [t for s in optimizer.adam.state_dict()["state"].values() for t in (s["exp_avg"], s["exp_avg_sq"])]
+        held = [
+            t
+            for s in optimizer.adam.state_dict()["state"].values()
+            for t in (s["exp_avg"], s["exp_avg_sq"])
+        ]
         parts = memory.parts(tiny.config, Setup(1, 10, 10, states=states))
-        assert sum(t.nbytes for t in held) / 1e9 == pytest.approx(parts["AdamW"]) == pytest.approx(2 * bytes_each * n / 1e9)
-        assert (sums, sum(m.nbytes for m in optimizer.masters)) == (parts["gradients"] * 1e9, parts["masters"] * 1e9)
+        assert (
+            sum(t.nbytes for t in held) / 1e9
+            == pytest.approx(parts["AdamW"])
+            == pytest.approx(2 * bytes_each * n / 1e9)
+        )
+        assert (sums, sum(m.nbytes for m in optimizer.masters)) == (
+            parts["gradients"] * 1e9,
+            parts["masters"] * 1e9,
+        )
 
 
 # ---------------------------------------------------------------- before a run
 
-@pytest.mark.parametrize("shape,gb,setup,says", [
-    ("qwen2.5-0.5b", 24, Setup(0, 1536, 16384), "lower --token-budget, to 1536"),
-    ("qwen2.5-0.5b", 13, Setup(0, 4096, 4096), "add --gradient-checkpointing;"),
-    ("qwen2.5-1.5b", 24, Setup(0, 1536, 1536), "add --offload-optimizer;"),
-    ("qwen2.5-7b", 40, Setup(0, 8192, 8192), "add --gradient-checkpointing and --offload-optimizer;"),
-    ("qwen2.5-7b", 16, Setup(0, 1536, 1536), "smaller --model"),
-    ("qwen2.5-0.5b", 24, Setup(500, 8192, 8192, True), "--slots 500")])
+
+@pytest.mark.parametrize(
+    "shape,gb,setup,says",
+    [
+        ("qwen2.5-0.5b", 24, Setup(0, 1536, 16384), "lower --token-budget, to 1536"),
+        ("qwen2.5-0.5b", 13, Setup(0, 4096, 4096), "add --gradient-checkpointing;"),
+        ("qwen2.5-1.5b", 24, Setup(0, 1536, 1536), "add --offload-optimizer;"),
+        (
+            "qwen2.5-7b",
+            40,
+            Setup(0, 8192, 8192),
+            "add --gradient-checkpointing and --offload-optimizer;",
+        ),
+        ("qwen2.5-7b", 16, Setup(0, 1536, 1536), "smaller --model"),
+        ("qwen2.5-0.5b", 24, Setup(500, 8192, 8192, True), "--slots 500"),
+    ],
+)
 def test_what_cannot_fit_is_refused_with_the_flag_to_change(shape, gb, setup, says):
     with pytest.raises(config.Refusal, match=says):
         memory.plan(SHAPES[shape], setup, gb, 256)
@@ -129,7 +193,11 @@ def test_what_cannot_fit_is_refused_with_the_flag_to_change(shape, gb, setup, sa
 def test_the_slots_are_what_is_left_and_no_more_than_there_are_rollouts():
     shape, s = SHAPES["qwen2.5-1.5b"], Setup(0, 4096, 4096, checkpointing=True, offload=True)
     few, many = (memory.plan(shape, s, gb, 256).slots for gb in (12, 24))
-    assert 0 < few < many < 256 and memory.plan(shape, s, 80, 256).slots == 256 and memory.plan(shape, s, 80, 16).slots == 16
+    assert (
+        0 < few < many < 256
+        and memory.plan(shape, s, 80, 256).slots == 256
+        and memory.plan(shape, s, 80, 16).slots == 16
+    )
     assert memory.phases(shape, dataclasses.replace(s, slots=few))[0] <= 12 * memory.USABLE
     assert memory.phases(shape, dataclasses.replace(s, slots=few + 1))[0] > 12 * memory.USABLE
 
@@ -145,7 +213,9 @@ def weights(folder):
     return (runs.checkpoints(Path(folder))[-1] / "model.safetensors").read_bytes()
 
 
-def test_a_run_that_cannot_fit_writes_nothing_and_slots_change_no_draw(tmp_path, tiny_folder, capsys):
+def test_a_run_that_cannot_fit_writes_nothing_and_slots_change_no_draw(
+    tmp_path, tiny_folder, capsys
+):
     with pytest.raises(config.Refusal, match="no flag is enough"):
         train.train(settings(tmp_path / "a", tiny_folder, memory_gb=1e-6))
     assert not (tmp_path / "a").exists()
@@ -153,11 +223,14 @@ def test_a_run_that_cannot_fit_writes_nothing_and_slots_change_no_draw(tmp_path,
     assert "computed" not in capsys.readouterr().out  # a small run on a CPU says nothing of memory
     train.train(settings(tmp_path / "c", tiny_folder, slots=3))
     text = [(tmp_path / x / "rollouts.jsonl").read_text() for x in "bc"]
-    ids = [[r["text"] for line in t.splitlines() for r in json.loads(line)["responses"]] for t in text]
+    ids = [
+        [r["text"] for line in t.splitlines() for r in json.loads(line)["responses"]] for t in text
+    ]
     assert ids[0] == ids[1]
 
 
 # ---------------------------------------------------------------- when memory runs out
+
 
 def failing(monkeypatch, passes: set[int]):
     """Let the log-prob passes of these numbers run out of memory in the middle of their backward pass; counts them all."""
@@ -170,28 +243,42 @@ def failing(monkeypatch, passes: set[int]):
         seen.append(1)
         found, entropy = real(model, *rest)
         if len(seen) in passes:
-            model.layers[1].mlp.gate_up_proj.weight.register_hook(lambda g: out_of_memory(g) if len(seen) in passes else None)
+            model.layers[1].mlp.gate_up_proj.weight.register_hook(
+                lambda g: out_of_memory(g) if len(seen) in passes else None
+            )
         return found, entropy
+
     monkeypatch.setattr(lm, "response_logprobs", logprobs)
     return seen
 
 
 @pytest.mark.parametrize("offload", [False, True])
-def test_out_of_memory_halves_the_budget_once_and_gives_the_same_step(tmp_path, tiny_folder, monkeypatch, capsys, offload):
+def test_out_of_memory_halves_the_budget_once_and_gives_the_same_step(
+    tmp_path, tiny_folder, monkeypatch, capsys, offload
+):
     more = dict(steps=2, token_budget=200, offload_optimizer=offload)
     train.train(settings(tmp_path / "whole", tiny_folder, **more, lr=1e-3))
-    train.train(settings(tmp_path / "halves", tiny_folder, **{**more, "token_budget": 100}, lr=1e-3))
+    train.train(
+        settings(tmp_path / "halves", tiny_folder, **{**more, "token_budget": 100}, lr=1e-3)
+    )
     assert "out of GPU memory" not in capsys.readouterr().err
     with monkeypatch.context() as patch:
         passes, released, release = failing(patch, {2}), [], Decoder.release
-        patch.setattr(Decoder, "release", lambda self: released.append(len(passes)) or release(self))
+        patch.setattr(
+            Decoder, "release", lambda self: released.append(len(passes)) or release(self)
+        )
         train.train(settings(tmp_path / "retried", tiny_folder, **more, lr=1e-3))
     assert "--token-budget 200 becomes 100" in capsys.readouterr().err and len(passes) > 4
     assert 2 in released  # what the sampler kept went before the second attempt
     # With the batches that the smaller budget gives, the same bits; beside the larger budget's, the same but for rounding.
     assert weights(tmp_path / "retried") == weights(tmp_path / "halves")
-    grad_norm = [[json.loads(line)["grad_norm"] for line in (tmp_path / x / "metrics.jsonl").read_text().splitlines()[1:]]
-                 for x in ("retried", "whole")]
+    grad_norm = [
+        [
+            json.loads(line)["grad_norm"]
+            for line in (tmp_path / x / "metrics.jsonl").read_text().splitlines()[1:]
+        ]
+        for x in ("retried", "whole")
+    ]
     assert grad_norm[0] == pytest.approx(grad_norm[1], rel=1e-4)
     with monkeypatch.context() as patch:  # the fault: gradients of the broken pass stay in the sums
         patch.setattr(optim.MasterAdamW, "drop_gradients", lambda self: None)
@@ -202,31 +289,43 @@ def test_out_of_memory_halves_the_budget_once_and_gives_the_same_step(tmp_path, 
             assert first["grad_norm"] == pytest.approx(grad_norm[1][0], rel=1e-4)
 
 
-def test_memory_that_runs_out_twice_or_while_sampling_is_one_line(tmp_path, tiny_folder, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(config.Refusal, match="--token-budget.*--gradient-checkp.*--offload"):
+def test_memory_that_runs_out_twice_or_while_sampling_is_one_line(
+    tmp_path, tiny_folder, monkeypatch
+):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(config.Refusal, match="--token-budget.*--gradient-checkp.*--offload"),
+    ):
         failing(patch, {1, 2})
         train.train(settings(tmp_path / "a", tiny_folder))
 
     def full(*rest, **more):
         raise torch.AcceleratorError("CUDA error: out of memory")  # the driver's own
+
     monkeypatch.setattr(lm, "KVCache", full)
     with pytest.raises(config.Refusal, match="lower --slots, 5 now"):
         train.train(settings(tmp_path / "b", tiny_folder, slots=5))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
-                    reason="the estimate next to torch.cuda.max_memory_allocated needs a CUDA GPU of Ampere or later")
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
+    reason="the estimate next to torch.cuda.max_memory_allocated needs a CUDA GPU of Ampere or later",
+)
 def test_half_a_billion_parameters_train_in_8_gb_as_estimated():
-    name, gb, s = memory.TARGETS[0]
+    name, gb, s = TARGETS[0]
     shape = SHAPES[name]
     s = memory.filled(shape, s, gb, 256)
     model = lm.Transformer(shape)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.02) if p.dim() > 1 else torch.nn.init.ones_(p)
     model.recompute, model.stop_ids = s.checkpointing, (0,)
-    torch.cuda.set_per_process_memory_fraction((gb * 1e9 - memory.CONTEXT) / torch.cuda.mem_get_info()[1])
+    torch.cuda.set_per_process_memory_fraction(
+        (gb * 1e9 - memory.CONTEXT) / torch.cuda.mem_get_info()[1]
+    )
     try:
-        optimizer = optim.MasterAdamW(model, torch.bfloat16, device="cuda", offload=s.offload, states=s.states)
+        optimizer = optim.MasterAdamW(
+            model, torch.bfloat16, device="cuda", offload=s.offload, states=s.states
+        )
         torch.cuda.reset_peak_memory_stats()
         prompts = [[1 + i] * 512 for i in range(s.slots // 8)]
         rollouts = sample.generate(model, None, prompts, sample.Sampling(1024), 8, 0, s.slots)

@@ -14,6 +14,7 @@ import reward
 import sft
 import tasks
 from engine import memory
+from speed import memory as tables
 from tasks import traces
 
 ROOT = Path(__file__).parent.parent
@@ -80,8 +81,9 @@ def test_the_mixture_table_is_the_code():
 
 
 def test_the_memory_tables_are_the_command():
-    assert memory.table(memory.MemoryConfig()) in README
-    assert memory.recipes(memory.MemoryConfig()) in README and memory.targets() in README
+    settings = tables.MemoryConfig()
+    assert tables.model_table(settings) in README
+    assert tables.recipe_table(settings) in README and tables.target_table() in README
 
 
 def test_the_count_of_grading_cases():
