@@ -125,14 +125,10 @@ def problems_of(c) -> tuple:
     suite = benchmarks.load(c.eval_suite, c.data_dir) if c.eval_suite else {}
     suite = {name: problems[:c.eval_suite_problems or None] for name, problems in suite.items()}
     if not c.data:
-        return c.task, tasks.draw(c.task, "held-out", 0, c.eval_problems), suite
+        return c.task, tasks.make_problems(c.task, "held-out", 0, c.eval_problems), suite
     sides = tasks.read_jsonl(c.data, c.question_field, c.answer_field, "math" if c.task == "math" else "data",
                              files.levels_of(c.levels))
     return sides["train"], sides["held-out"][:c.eval_problems or None], suite
-
-
-def encoded(problems: list, c, tokenizer) -> list[list[int]]:
-    return [tasks.encode(tasks.prompt(p, c.template, tokenizer), c.template, tokenizer) for p in problems]
 
 
 def fitting(problems: list, prompts: list[list[int]], c, model) -> list:
@@ -185,9 +181,9 @@ def open_run(c) -> Run:
     model, tokenizer = lm.load(str(saved[-1]) if saved else c.model, "cpu", torch.float32)
     model.recompute = c.gradient_checkpointing
     known = problems if c.data else test  # the problems of a generated task are drawn step by step
-    prompts = encoded(known, c, tokenizer)
+    prompts = tasks.encode_prompts(known, c.template, tokenizer)
     fit = fitting(known, prompts, c, model)
-    others = encoded([p for group in (test, *suite.values()) for p in group], c, tokenizer)
+    others = tasks.encode_prompts([p for group in (test, *suite.values()) for p in group], c.template, tokenizer)
     longest = min(max(map(len, prompts + others)), model.config.max_position_embeddings - c.max_new_tokens)
     plan = planned(c, model.config, longest, device, dtype)
     optimizer = MasterAdamW(model, dtype, weight_decay=c.weight_decay, device=device, offload=c.offload_optimizer,

@@ -1,6 +1,6 @@
 """Supervised training on (prompt, response) pairs: makes the embedded base; later cold start and distillation.
 
-    python sft.py --from-scratch --out base            # the embedded base, from the mixture in traces.py
+    python sft.py --from-scratch --out base            # the embedded base, from the mixture in tasks/traces.py
     python sft.py --model base --data pairs.jsonl --out tuned
 
 The loss is the mean negative log-likelihood of the response tokens, the stop token included; the prompt is not trained.
@@ -67,7 +67,7 @@ def new_tokenizer():
     from tokenizers import AddedToken, pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
     rng = random.Random(0)
-    prose = [part for task in TASK_SHARE for problem in tasks.draw(task, "train", "words", 150) for part in
+    prose = [part for task in TASK_SHARE for problem in tasks.make_problems(task, "train", "words", 150) for part in
              (problem.question, *(traces.trace(problem, habit, rng) for habit in traces.MIXTURE))]
     words = re.findall("[A-Za-z]+", " ".join(prose))
     shell = Qwen2Tokenizer(vocab={}, merges=[])._tokenizer  # its normaliser and pre-tokenizer, to train merges inside

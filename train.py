@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from tqdm import tqdm
 
-import extract
 import grpo
 import plot
 import reward
@@ -32,6 +31,7 @@ import tasks
 from config import Refusal, parse, run, setting
 from eval import evaluate
 from evaluation import benchmarks
+from reward import STYLES
 from runs import Run, append_line, open_run, resumed, save, summary
 from storage.folders import write_file
 from tasks import files
@@ -49,7 +49,7 @@ class TrainConfig:
     levels: str = setting("", "levels of --data that are taken, as 3,4,5 or 3-5; by default all")
     template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
     reward: str = setting("dr_grpo", "rule reward", choices=tuple(reward.REWARDS))
-    answer_style: str = setting("auto", "where in a response the answer stands", choices=extract.STYLES)
+    answer_style: str = setting("auto", "where in a response the answer stands", choices=STYLES)
     loss: str = setting("dr_grpo", "loss", choices=tuple(grpo.LOSSES))
     std: str = setting("auto", "divide advantages by the group's standard deviation", choices=("auto", "on", "off"))
     normaliser: str = setting("auto", "what a row's summed loss is divided by", choices=("auto", *grpo.NORMALISERS))
@@ -117,7 +117,7 @@ class TrainConfig:
         if self.eval_suite:
             benchmarks.names_of(self.eval_suite)
         for flag, value, known in (("reward", self.reward, reward.REWARDS), ("template", self.template, tasks.TEMPLATES),
-                                   ("answer-style", self.answer_style, extract.STYLES),
+                                   ("answer-style", self.answer_style, STYLES),
                                    ("kl-kind", self.kl_kind, ("k1", "k2", "k3")),
                                    ("optimizer-states", self.optimizer_states, ("fp32", "bf16"))):
             if value not in known:  # the command line checks its choices itself; recipes arrive here
@@ -141,7 +141,7 @@ def sample_and_grade(this: Run, problems: list) -> tuple[list, list[tuple], floa
     A rollout is graded as soon as it is complete, in a thread beside the sampler: a verdict depends on nothing else.
     """
     c = this.c
-    prompts = [tasks.encode(tasks.prompt(p, c.template, this.tokenizer), c.template, this.tokenizer) for p in problems]
+    prompts = tasks.encode_prompts(problems, c.template, this.tokenizer)
 
     def grade(i: int, rollout) -> tuple:
         began, text = time.thread_time(), sample.text_of(this.tokenizer, rollout)

@@ -99,7 +99,7 @@ def set_up(c: CpuConfig, scratch: str) -> Headline:
     this = open_run(sides.training_config(
         out=f"{scratch}/run", model=str(folder), prompts_per_step=c.prompts, group_size=c.group,
         max_new_tokens=c.max_new_tokens, eval_problems=1, device="cpu"))
-    this.problems = tasks.draw("countdown", "train", "bench", c.prompts)
+    this.problems = tasks.make_problems("countdown", "train", "bench", c.prompts)
     texts = [tasks.prompt(p, this.c.template, this.tokenizer) for p in this.problems]
     return Headline(c, this, texts, [tasks.encode(t, this.c.template, this.tokenizer) for t in texts])
 

@@ -67,8 +67,8 @@ def rollout_sides(model, tokenizer, c: ScalingConfig, sizes: list[tuple[int, int
     """(sides, useful tokens) by name, for sizes (rollouts, group size)."""
     work, tokens = {}, {}
     for n, group in sizes:
-        problems = tasks.draw("countdown", "train", "bench", n // group)
-        prompts = [tasks.encode(tasks.prompt(p, "short", tokenizer), "short", tokenizer) for p in problems]
+        problems = tasks.make_problems("countdown", "train", "bench", n // group)
+        prompts = tasks.encode_prompts(problems, "short", tokenizer)
         limits = measure.lognormal_lengths(n, c.max_new_tokens / 8, 0)
 
         def call(prompts=prompts, group=group, limits=limits):

@@ -78,7 +78,7 @@ def our_step(this, prompts: list[list[int]], limits: list[int], seed: int, decod
     clock = [now()]
     rollouts = ours(this.model, this.tokenizer, prompts, c.group_size, limits, this.sampling(), seed, decoder)
     clock.append(now())
-    problem = tasks.draw("countdown", "train", "bench", 1)[0]
+    problem = tasks.make_problems("countdown", "train", "bench", 1)[0]
     for rollout in rollouts:
         reward.score("dr_grpo", sample.text_of(this.tokenizer, rollout), problem, rollout.finished)
     made_up = torch.rand(len(prompts), c.group_size, generator=torch.Generator().manual_seed(seed))

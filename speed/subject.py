@@ -71,7 +71,7 @@ class Subject:
     def texts(self, n: int) -> list[str]:
         """Prompts of at least --prompt-tokens tokens, cut after a whole problem."""
         each = self.c.prompt_tokens // 16 + 1  # a problem has more than 16 tokens
-        problems, texts = tasks.draw("countdown", "train", "bench", each * n), []
+        problems, texts = tasks.make_problems("countdown", "train", "bench", each * n), []
         for i in range(n):
             text, own = "", iter(problems[i * each:(i + 1) * each])
             while len(self.tokenizer(text)["input_ids"]) < self.c.prompt_tokens:
