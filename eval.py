@@ -19,7 +19,6 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import extract
 import model as lm
 import reward
 import sample
@@ -27,6 +26,7 @@ import tasks
 from config import Refusal, check_values, parse, run, setting
 from engine.device import pick_device
 from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
+from reward import STYLES
 from storage.folders import write_file
 from tasks import files
 
@@ -63,7 +63,7 @@ def evaluate(
 
     `slots` responses decode at a time, or as many as `decoder` has. `progress` names the bar.
     """
-    prompts = encoded(problems, template, tokenizer)
+    prompts = tasks.encode_prompts(problems, template, tokenizer)
     context = model.config.max_position_embeddings
     longest = context - sampling.max_new_tokens
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
@@ -92,15 +92,6 @@ def evaluate(
     return figures(graded), graded
 
 
-def encoded(problems: list[tasks.Problem], template: str, tokenizer) -> list[list[int]]:
-    """The ids of each problem's prompt."""
-    prompts = []
-    for problem in problems:
-        text = tasks.prompt(problem, template, tokenizer)
-        prompts.append(tasks.encode(text, template, tokenizer))
-    return prompts
-
-
 def held_out(
     task: str,
     n: int,
@@ -115,7 +106,7 @@ def held_out(
     Of a file 0 takes all. They are the same for every run and seed.
     """
     if data is None:
-        return tasks.draw(task, "held-out", 0, n)
+        return tasks.make_problems(task, "held-out", 0, n)
     kind = "data"
     if task == "math":
         kind = "math"
@@ -179,9 +170,7 @@ class EvalConfig:
     reward: str = setting(
         "dr_grpo", "rule that decides what is right", choices=tuple(reward.REWARDS)
     )
-    answer_style: str = setting(
-        "auto", "where in a response the answer stands", choices=extract.STYLES
-    )
+    answer_style: str = setting("auto", "where in a response the answer stands", choices=STYLES)
     max_new_tokens: int = setting(256, "longest response, tokens")
     temperature: float = setting(1.0, "0 is greedy")
     top_k: int = setting(0, "keep the k likeliest tokens; 0 keeps all")
@@ -328,7 +317,7 @@ def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str
     model, tokenizer = lm.load(settings.model, *device)
     prompts = []
     for problems in found.values():
-        prompts += encoded(problems, settings.template, tokenizer)
+        prompts += tasks.encode_prompts(problems, settings.template, tokenizer)
     settings = fitted(settings, given, model.config.max_position_embeddings, prompts)
     sampling = sample.Sampling(
         settings.max_new_tokens,

@@ -120,7 +120,7 @@ def tokenizer_texts() -> list[str]:
     rng = random.Random(0)
     prose = []
     for task in TASK_SHARE:
-        for problem in tasks.draw(task, "train", "words", 150):
+        for problem in tasks.make_problems(task, "train", "words", 150):
             prose.append(problem.question)
             for habit in traces.MIXTURE:
                 prose.append(traces.trace(problem, habit, rng))

@@ -30,7 +30,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-import extract
 import grpo
 import model as lm
 import plot
@@ -46,6 +45,7 @@ from engine.device import default_budget, pick_device
 from engine.optimizer import MasterAdamW
 from eval import evaluate
 from evaluation import benchmarks
+from reward import STYLES
 from storage import model_folder, runs
 from storage.folders import new_folder, write_file
 from tasks import files
@@ -100,7 +100,7 @@ class TrainConfig:
     answer_style: str = setting(
         "auto",
         "where in a response the answer stands",
-        choices=extract.STYLES,
+        choices=STYLES,
         group=WHAT,
         more=True,
     )
@@ -419,7 +419,7 @@ def sample_and_grade(run: Run, problems: list, timer: Timer) -> tuple[list, list
     on nothing else.
     """
     config = run.config
-    prompts = encoded(problems, config, run.tokenizer)
+    prompts = tasks.encode_prompts(problems, config.template, run.tokenizer)
     grading = {}
 
     def grade(i: int, rollout: sample.Rollout) -> Grade:
@@ -447,15 +447,6 @@ def sample_and_grade(run: Run, problems: list, timer: Timer) -> tuple[list, list
         timer.stop("sample")
         grades = [grading[i].result() for i in range(len(rollouts))]
     return rollouts, grades
-
-
-def encoded(problems: list, config: TrainConfig, tokenizer) -> list[list[int]]:
-    """The ids of each problem's prompt."""
-    prompts = []
-    for problem in problems:
-        text = tasks.prompt(problem, config.template, tokenizer)
-        prompts.append(tasks.encode(text, config.template, tokenizer))
-    return prompts
 
 
 def free_cache(run: Run) -> None:
@@ -998,14 +989,14 @@ def open_run(config: TrainConfig) -> Run:
     model, tokenizer = lm.load(start, "cpu", torch.float32)
     model.recompute = config.gradient_checkpointing
     known = problems if config.data else held_out  # a generated task draws its own, step by step
-    prompts = encoded(known, config, tokenizer)
+    prompts = tasks.encode_prompts(known, config.template, tokenizer)
     fit = fitting(known, prompts, config, model)
     if config.data:
         problems = fit
     evaluated_on = [*held_out]
     for benchmark in suite.values():
         evaluated_on += benchmark
-    prompts += encoded(evaluated_on, config, tokenizer)
+    prompts += tasks.encode_prompts(evaluated_on, config.template, tokenizer)
     room = model.config.max_position_embeddings - config.max_new_tokens
     longest = min(room, max(len(prompt) for prompt in prompts))
 
@@ -1068,7 +1059,7 @@ def find_problems(config: TrainConfig) -> tuple:
         for name in suite:
             suite[name] = suite[name][: config.eval_suite_problems]
     if not config.data:
-        held_out = tasks.draw(config.task, "held-out", 0, config.eval_problems)
+        held_out = tasks.make_problems(config.task, "held-out", 0, config.eval_problems)
         return config.task, held_out, suite
     sides = tasks.read_jsonl(
         config.data,

@@ -19,9 +19,8 @@ length.
 
 import re
 
-import extract
-import reward
-from tasks import Problem
+from grader import last_boxed
+from tasks import Problem, check
 
 KEYWORDS = (
     "recheck",
@@ -178,7 +177,7 @@ def first_right(text: str, problem: Problem) -> int:
     All of its characters, where no rule finds one.
     """
     for end, answer in candidates(text, problem):
-        right, _, _ = reward.check(answer, problem)
+        right, _, _ = check(answer, problem)
         if right:
             return end
     return len(text)
@@ -222,7 +221,7 @@ def boxes(text: str) -> list[tuple[int, str]]:
     found = []
     for start, following in zip(starts, [*starts[1:], len(text)]):
         end = min(following, start + 3 * LONGEST)
-        answer = extract.last_boxed(text[start:end])
+        answer = last_boxed(text[start:end])
         if answer:
             closing = text.index(answer, start) + len(answer)
             found.append((closing + 1, answer))  # + 1: the end is behind the brace

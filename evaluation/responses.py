@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
-import extract
 import reward
 import tasks
 from config import Refusal
@@ -97,7 +96,7 @@ def grade(
         if response.tokens:
             earned = reward.score(reward_name, response.text, problem, response.finished, style)
         graded.rewards.append(earned)
-        graded.answers.append(extract.extract_answer(response.text, style))
+        graded.answers.append(reward.extract_answer(response.text, style))
     return graded
 
 

@@ -7,7 +7,6 @@ length, truncated share or behaviour, because nothing was drawn for it.
 from collections import Counter
 from dataclasses import replace
 
-import reward
 import tasks
 from evaluation import behaviour
 from evaluation.responses import Graded, tokens_until
@@ -136,7 +135,7 @@ def one_spelling(answers: list[str | None], problem: tasks.Problem) -> list[str 
 def equal_value(answer: str, values: list[str], problem: tasks.Problem) -> str | None:
     """The first of `values` that `answer` says as well; None if it says none of them."""
     for value in values:
-        right, _, _ = reward.check(answer, replace(problem, answer=value, facts={}))
+        right, _, _ = tasks.check(answer, replace(problem, answer=value, facts={}))
         if right:
             return value
     return None

@@ -85,7 +85,7 @@ def response(problem: tasks.Problem, share: float, pays: bool, rng: random.Rando
 
 def prepare(folder: Path, device: str) -> None:
     """Make a base that can spell the word, and from it one for each arm."""
-    problems = tasks.draw("countdown", "train", "aha", 6000)
+    problems = tasks.make_problems("countdown", "train", "aha", 6000)
     prompts = [tasks.prompt(problem, "short", None) for problem in problems]
     spelling = make_spelling_base(folder / "spelling", problems, prompts, device)
     for arm, (share, pays) in ARMS.items():

@@ -41,7 +41,6 @@ from pathlib import Path
 from statistics import mean
 
 import model as lm
-import reward
 import tasks
 from evaluation import behaviour
 from experiments import figures, training
@@ -83,7 +82,7 @@ def response(problem: tasks.Problem, arm: str, rng: random.Random, tokenizer) ->
         habit = habit_of(arm, some_tries)
         lines, answer = traces.search_countdown(problem, habit, rng)
     if arm == "wrong":  # the last result, which is not the target, is taken for it
-        if reward.check(answer, problem)[0]:
+        if tasks.check(answer, problem)[0]:
             return None
         expression = lines[-1].partition("=")[0]
         lines[-1] = f"{expression}={problem.facts['target']} yes"
@@ -117,8 +116,8 @@ def by_goal(problem: tasks.Problem, rng: random.Random) -> tuple[list[str], str]
     """
     target = problem.facts["target"]
     last, first, second = rng.sample(problem.facts["numbers"], 3)
-    move, goal = rng.choice(tasks.steps(target, last))
-    tries = tasks.steps(first, second)
+    move, goal = rng.choice(tasks.moves(target, last))
+    tries = tasks.moves(first, second)
     meeting = [attempt for attempt in tries if attempt[1] == goal]
     attempt, value = rng.choice(meeting or tries)
     lines = [f"{move}={goal}", f"{attempt}={traces.written(value, rng)}"]
@@ -147,7 +146,7 @@ def pairs(arm: str, n: int, tokenizer) -> list[tuple[str, str]]:
     rng = random.Random(f"four_habits {arm}")
     drawn = 3 * n if arm == "wrong" else n  # many problems have no wrong trace
     found = []
-    for problem in tasks.draw("countdown", "train", f"four_habits {arm}", drawn):
+    for problem in tasks.make_problems("countdown", "train", f"four_habits {arm}", drawn):
         prompt = tasks.prompt(problem, "short", tokenizer)
         trace = response(problem, arm, rng, tokenizer)
         if trace is not None:

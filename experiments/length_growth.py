@@ -90,7 +90,7 @@ def prepare(folder: Path, device: str) -> None:
             continue
         rng = random.Random(f"length_growth {arm}")
         pairs = []
-        for problem in tasks.draw("countdown", "train", "length_growth", 6000):
+        for problem in tasks.make_problems("countdown", "train", "length_growth", 6000):
             prompt = tasks.prompt(problem, "short", None)
             pairs.append((prompt, response(problem, *shares, rng)))
         training.make_base(

@@ -60,7 +60,7 @@ def prepare(folder: Path, device: str) -> None:
     rng = random.Random("template")
     tokenizer = lm.load("base")[1]
     pairs = []
-    for problem in tasks.draw("countdown", "train", "template", 3000):
+    for problem in tasks.make_problems("countdown", "train", "template", 3000):
         if rng.random() < SHARE:
             template = OTHER
         else:

@@ -127,7 +127,7 @@ def set_up(settings: CpuConfig, scratch: str) -> Headline:
         device="cpu",
     )
     run = open_run(config)
-    run.problems = tasks.draw("countdown", "train", "bench", settings.prompts)
+    run.problems = tasks.make_problems("countdown", "train", "bench", settings.prompts)
     texts = [tasks.prompt(problem, config.template, run.tokenizer) for problem in run.problems]
     ids = [tasks.encode(text, config.template, run.tokenizer) for text in texts]
     return Headline(settings, run, texts, ids)

@@ -98,10 +98,8 @@ def size_name(rollouts: int, group: int) -> str:
 
 def rollout_call(model, tokenizer, group: int, limits: list[int], max_new_tokens: int):
     """A call of our sampler that draws as many rollouts as there are limits."""
-    prompts = []
-    for problem in tasks.draw("countdown", "train", "bench", len(limits) // group):
-        text = tasks.prompt(problem, "short", tokenizer)
-        prompts.append(tasks.encode(text, "short", tokenizer))
+    problems = tasks.make_problems("countdown", "train", "bench", len(limits) // group)
+    prompts = tasks.encode_prompts(problems, "short", tokenizer)
     sampling = Sampling(max_new_tokens)
 
     def call():

@@ -131,7 +131,7 @@ def our_step(
     )
     sampled = synchronized_clock(device)
     # 2. Reward, and the advantages of other rewards.
-    problem = tasks.draw("countdown", "train", "bench", 1)[0]
+    problem = tasks.make_problems("countdown", "train", "bench", 1)[0]
     for rollout in rollouts:
         text = sample.text_of(run.tokenizer, rollout)
         reward.score("dr_grpo", text, problem, rollout.finished)

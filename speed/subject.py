@@ -94,7 +94,7 @@ class Subject:
     def texts(self, n: int) -> list[str]:
         """Prompts of at least --prompt-tokens tokens, cut after a whole problem."""
         each = self.settings.prompt_tokens // PROBLEM_TOKENS + 1
-        problems = tasks.draw("countdown", "train", "bench", each * n)
+        problems = tasks.make_problems("countdown", "train", "bench", each * n)
         return [self.joined(problems[i * each : (i + 1) * each]) for i in range(n)]
 
     def joined(self, problems: list[tasks.Problem]) -> str:

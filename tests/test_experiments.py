@@ -176,12 +176,12 @@ def test_the_stop_token_is_what_the_fault_leaves_out():
 def right_answers(arm, tokenizer):
     """How many of 100 priming traces of an arm end in a right answer."""
     problems = {}
-    for problem in tasks.draw("countdown", "train", f"four_habits {arm}", 300):
+    for problem in tasks.make_problems("countdown", "train", f"four_habits {arm}", 300):
         problems[tasks.prompt(problem, "short", tokenizer)] = problem
     right = 0
     for prompt, response in four_habits.pairs(arm, 100, tokenizer):
         answer = response.partition("<answer>")[2].removesuffix("</answer>")
-        right += reward.check(answer, problems[prompt])[0]
+        right += tasks.check(answer, problems[prompt])[0]
     return right
 
 

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config import Refusal
-from extract import LONGEST_NUMBER, STYLES, TAGS, extract_answer, read_response
 from grader.answer import LONGEST_BOX, last_boxed
+from reward import LONGEST_NUMBER, STYLES, TAGS, extract_answer, read_response
 
 
 @pytest.mark.parametrize(

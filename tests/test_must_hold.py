@@ -355,7 +355,7 @@ def test_13_nothing_evaluates_model_text_and_a_reward_costs_bounded_time():
                 named = called or getattr(node.func, "attr", "")
                 assert called not in ("eval", "exec", "compile") and named not in ("sympify", "parse_expr"), \
                     f"{path.name}:{node.lineno}"
-    problem = tasks.draw("countdown", "train", 0, 1)[0]
+    problem = tasks.make_problems("countdown", "train", 0, 1)[0]
     for text in ("(" * 10 ** 6, "9**9**9", "</think> <answer>" + "9*" * 10 ** 5, "<answer>" * 10 ** 5):
         began = time.process_time()
         assert reward.score("dr_grpo", "x</think> <answer>" + text + "</answer>", problem).total == 0
@@ -363,7 +363,7 @@ def test_13_nothing_evaluates_model_text_and_a_reward_costs_bounded_time():
 
 
 def test_15_a_response_at_the_length_limit_earns_0_and_a_sick_run_says_so(capsys):
-    problem = tasks.draw("countdown", "train", 0, 1)[0]
+    problem = tasks.make_problems("countdown", "train", 0, 1)[0]
     text = f"work</think> <answer>{problem.answer}</answer>"
     for name in reward.REWARDS:
         assert reward.score(name, text, problem, finished=True).total > 0

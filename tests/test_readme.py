@@ -14,8 +14,7 @@ import reward
 import sft
 import tasks
 from engine import memory
-from speed import memory as tables
-from tasks import traces
+from tasks import catalogue, traces
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -42,17 +41,17 @@ def test_every_file_of_the_tree_is_listed_and_exists():
 
 
 def test_the_own_task_example(monkeypatch):
-    monkeypatch.setattr(tasks, "GENERATORS", dict(tasks.GENERATORS))
-    exec(example("# tasks.py"), tasks.__dict__)
-    problems = tasks.draw("sorting:3", "train", 0, 20)
+    monkeypatch.setattr(catalogue, "GENERATORS", dict(catalogue.GENERATORS))
+    exec(example("# tasks/catalogue.py"), catalogue.__dict__)
+    problems = tasks.make_problems("sorting:3", "train", 0, 20)
     assert reward.score("dr_grpo", f"x</think> <answer>{problems[0].answer}</answer>", problems[0]).total == 1
-    del tasks.sorting
+    del catalogue.sorting
 
 
 def test_the_own_reward_example(monkeypatch):
     monkeypatch.setattr(reward, "REWARDS", dict(reward.REWARDS))
     exec(example("# reward.py"), reward.__dict__)
-    problem = tasks.draw("countdown", "train", 0, 1)[0]
+    problem = tasks.make_problems("countdown", "train", 0, 1)[0]
     short, long = (reward.score("brief", "x" * n + f"</think> <answer>{problem.answer}</answer>", problem).total
                    for n in (10, 400))
     assert 1 > short > long > 0.5
@@ -81,9 +80,8 @@ def test_the_mixture_table_is_the_code():
 
 
 def test_the_memory_tables_are_the_command():
-    settings = tables.MemoryConfig()
-    assert tables.model_table(settings) in README
-    assert tables.recipe_table(settings) in README and tables.target_table() in README
+    assert memory.table(memory.MemoryConfig()) in README
+    assert memory.recipes(memory.MemoryConfig()) in README and memory.targets() in README
 
 
 def test_the_count_of_grading_cases():

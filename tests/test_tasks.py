@@ -1,4 +1,5 @@
 """Problems are solvable and fenced off, bad files are refused by line, templates as published, traces as stated."""
+
 import ast
 import copy
 import dataclasses
@@ -14,13 +15,18 @@ from pathlib import Path
 import pytest
 from conftest import DATA_FOLDER
 
-import extract
 import tasks
 from config import Refusal
+from reward import read_response
 from tasks import Problem, files, traces
 
 DATA = DATA_FOLDER
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 
 
 def work_out(expression: str) -> tuple[Fraction, list[int]]:
@@ -34,19 +40,26 @@ def work_out(expression: str) -> tuple[Fraction, list[int]]:
         value = OPERATORS[type(node.op)](walk(node.left), walk(node.right))
         assert value.denominator == 1 and 1 <= value <= tasks.LARGEST
         return value
+
     return walk(ast.parse(expression, mode="eval").body), used
 
 
 # ---------------------------------------------------------------- generated problems
 
+
 @pytest.mark.parametrize("size", [3, 4])
 @pytest.mark.parametrize("split", tasks.SPLITS)
 def test_every_countdown_is_solved_by_its_own_answer(size, split):
-    for problem in tasks.draw(f"countdown:{size}", split, 0, 300):
+    for problem in tasks.make_problems(f"countdown:{size}", split, 0, 300):
         value, used = work_out(problem.answer)
-        assert value == problem.facts["target"] and Counter(used) == Counter(problem.facts["numbers"])
+        assert value == problem.facts["target"] and Counter(used) == Counter(
+            problem.facts["numbers"]
+        )
         stated = list(map(int, re.findall(r"\d+", problem.question)))
-        assert stated == [*problem.facts["numbers"], problem.facts["target"]] and len(stated) == size + 1
+        assert (
+            stated == [*problem.facts["numbers"], problem.facts["target"]]
+            and len(stated) == size + 1
+        )
 
 
 def is_true(text: str, knights: dict[str, bool]) -> bool:
@@ -60,24 +73,36 @@ def is_true(text: str, knights: dict[str, bool]) -> bool:
         return not is_true(first, knights) or is_true(second, knights)
     word = next(w for w in (" if and only if ", " and ", " or ") if w in text)
     first, second = (is_true(part, knights) for part in text.split(word))
-    return first == second if "only" in word else first and second if "and" in word else first or second
+    return (
+        first == second
+        if "only" in word
+        else first and second
+        if "and" in word
+        else first or second
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 def test_every_knights_and_knaves_has_one_solution_as_told_and_the_answer_states_it(size):
-    for problem in tasks.draw(f"kk:{size}", "train", 0, 60):
+    for problem in tasks.make_problems(f"kk:{size}", "train", 0, 60):
         said = dict(re.findall(r"(\w+) says: ([^.]+)\.", problem.question))
         assert tuple(said) == problem.facts["names"] and len(said) == size
-        worlds = [dict(zip(said, knights)) for knights in itertools.product((True, False), repeat=size)]
-        fits = [w for w in worlds if all(is_true(text, w) == w[name] for name, text in said.items())]
+        worlds = [
+            dict(zip(said, knights)) for knights in itertools.product((True, False), repeat=size)
+        ]
+        fits = [
+            w for w in worlds if all(is_true(text, w) == w[name] for name, text in said.items())
+        ]
         assert len(fits) == 1
-        assert problem.answer == "\n".join(f"({i}) {name} is a {'knight' if knight else 'knave'}"
-                                           for i, (name, knight) in enumerate(fits[0].items(), 1))
+        assert problem.answer == "\n".join(
+            f"({i}) {name} is a {'knight' if knight else 'knave'}"
+            for i, (name, knight) in enumerate(fits[0].items(), 1)
+        )
 
 
 def test_every_arithmetic_answer_is_the_value_of_the_expression_in_the_question():
     for task in ("arithmetic", "arithmetic:5"):
-        for problem in tasks.draw(task, "train", 0, 300):
+        for problem in tasks.make_problems(task, "train", 0, 300):
             value, _ = work_out(re.fullmatch(r"What is (.+)\?", problem.question)[1])
             assert problem.answer == str(value)
             assert all(work_out(text)[0] == result for text, result in problem.facts["moves"])
@@ -90,14 +115,18 @@ def identity(problem: Problem):
         return tuple(sorted(numbers)), target
     if problem.task == "kk":
         names = re.findall(r"(\w+) says", problem.question)
-        return re.sub(r"\w+", lambda word: str(names.index(word[0])) if word[0] in names else word[0], problem.question)
+        return re.sub(
+            r"\w+",
+            lambda word: str(names.index(word[0])) if word[0] in names else word[0],
+            problem.question,
+        )
     return problem.question
 
 
 @pytest.mark.parametrize("task,n", [("countdown", 1000), ("kk", 500), ("arithmetic", 1000)])
 def test_train_and_held_out_never_share_a_problem_whatever_the_seed(task, n):
-    train = [p for seed in range(3) for p in tasks.draw(task, "train", seed, n)]
-    held_out = [p for seed in range(2) for p in tasks.draw(task, "held-out", seed, n // 3)]
+    train = [p for seed in range(3) for p in tasks.make_problems(task, "train", seed, n)]
+    held_out = [p for seed in range(2) for p in tasks.make_problems(task, "held-out", seed, n // 3)]
     assert not {p.key for p in train} & {p.key for p in held_out}
     assert not {identity(p) for p in train} & {identity(p) for p in held_out}
 
@@ -109,7 +138,9 @@ def test_permuted_numbers_and_renamed_people_keep_their_key(task):
         problem = tasks.generator(task)(rng)
         keys.setdefault(identity(problem), set()).add(problem.key)
         questions.setdefault(identity(problem), set()).add(problem.question)
-    assert sum(len(q) > 1 for q in questions.values()) > 100  # the same problem was told in several ways
+    assert (
+        sum(len(q) > 1 for q in questions.values()) > 100
+    )  # the same problem was told in several ways
     assert all(len(k) == 1 for k in keys.values())
     assert len(set.union(*keys.values())) == len(keys)  # and different problems have different keys
 
@@ -121,40 +152,74 @@ def test_one_problem_in_ten_is_held_out():
 
 @pytest.mark.parametrize("task", ["countdown:3", "kk", "arithmetic"])
 def test_draw_is_a_pure_function_and_its_problems_are_different(task):
-    a, b, other = (tasks.draw(task, "train", seed, 50) for seed in (1, 1, 2))
+    a, b, other = (tasks.make_problems(task, "train", seed, 50) for seed in (1, 1, 2))
     assert [(p, p.facts) for p in a] == [(p, p.facts) for p in b] and a != other
-    assert len({p.key for p in a}) == 50 and tasks.draw(task, "train", 1, 20) == a[:20]
+    assert len({p.key for p in a}) == 50 and tasks.make_problems(task, "train", 1, 20) == a[:20]
 
 
 def test_draw_gives_as_many_problems_as_there_are_and_refuses_one_more():
-    keys = {f"countdown {[a, b]} {value}" for a, b in itertools.combinations(range(1, 21), 2)
-            for value in (a + b, b - a, a * b, Fraction(b, a)) if value.denominator == 1 and value <= tasks.LARGEST}
+    keys = {
+        f"countdown {[a, b]} {value}"
+        for a, b in itertools.combinations(range(1, 21), 2)
+        for value in (a + b, b - a, a * b, Fraction(b, a))
+        if value.denominator == 1 and value <= tasks.LARGEST
+    }
     for split in tasks.SPLITS:
         exist = sum(tasks.split_of(key) == split for key in keys)
-        assert {p.key for p in tasks.draw("countdown:2", split, 0, exist)} <= keys
-        with pytest.raises(Refusal, match=f"only about {exist} different {split} problems, not {exist + 1}"):
-            tasks.draw("countdown:2", split, 0, exist + 1)
+        assert {p.key for p in tasks.make_problems("countdown:2", split, 0, exist)} <= keys
+        with pytest.raises(
+            Refusal, match=f"only about {exist} different {split} problems, not {exist + 1}"
+        ):
+            tasks.make_problems("countdown:2", split, 0, exist + 1)
 
 
 def test_draw_refuses_only_if_the_task_has_fewer_problems():
-    assert len(tasks.draw("countdown:3", "held-out", 0, 1500)) == 1500  # 1633 exist, by enumeration
+    assert (
+        len(tasks.make_problems("countdown:3", "held-out", 0, 1500)) == 1500
+    )  # 1633 exist, by enumeration
 
 
-@pytest.mark.parametrize("task", ["chess", "countdown:1", "countdown:7", "kk:9", "kk:-2", "kk:3:4", "kk: 3", "",
-                                  "kk:3-", "kk:5-3", "kk:3-9", "kk:1-3", "kk:3-4-5", "countdown:3,4", "math", "math:3"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "chess",
+        "countdown:1",
+        "countdown:7",
+        "kk:9",
+        "kk:-2",
+        "kk:3:4",
+        "kk: 3",
+        "",
+        "kk:3-",
+        "kk:5-3",
+        "kk:3-9",
+        "kk:1-3",
+        "kk:3-4-5",
+        "countdown:3,4",
+        "math",
+        "math:3",
+    ],
+)
 def test_an_unknown_task_or_size_is_refused(task):
     with pytest.raises(Refusal, match="task"):
-        tasks.draw(task, "train", 0, 1)
+        tasks.make_problems(task, "train", 0, 1)
 
 
 def test_a_range_draws_every_size_and_nothing_else():
-    sizes = Counter(len(p.facts["numbers"]) for p in tasks.draw("countdown:3-4", "train", 0, 400))
+    sizes = Counter(
+        len(p.facts["numbers"]) for p in tasks.make_problems("countdown:3-4", "train", 0, 400)
+    )
     assert set(sizes) == {3, 4} and min(sizes.values()) > 150
-    assert {len(p.facts["names"]) for p in tasks.draw("kk:3-5", "held-out", 0, 60)} == {3, 4, 5}
-    assert tasks.draw("kk:4-4", "train", 0, 1)[0].task == "kk"
+    assert {len(p.facts["names"]) for p in tasks.make_problems("kk:3-5", "held-out", 0, 60)} == {
+        3,
+        4,
+        5,
+    }
+    assert tasks.make_problems("kk:4-4", "train", 0, 1)[0].task == "kk"
 
 
 # ---------------------------------------------------------------- files
+
 
 def good_lines(n=60, field="question"):
     return [json.dumps({field: f"What is {i}+1?", "answer": i + 1}) for i in range(n)]
@@ -165,13 +230,24 @@ def write(tmp_path, lines):
     return str(tmp_path / "d.jsonl")
 
 
-@pytest.mark.parametrize("line,says", [
-    ("   ", "empty"), ('{"question": "q", "answer": "a"', "not JSON"), ('"text"', "not a JSON object"),
-    ('{"answer": "a"}', r"no text in field 'problem' or 'question' or 'prompt' \(fields: answer\)"),
-    ("{}", r"\(fields: none\)"), ('{"question": "q"}', "'answer' or 'final_answer' or 'solution'"),
-    ('{"question": "q", "answer": null}', "no text in field 'answer'"), ('{"question": "q", "answer": [1]}', "'answer'"),
-    ('{"question": {"text": "q"}, "answer": 1}', "no text in field 'question'"),
-    ('{"question": " ", "answer": 1}', "no text in field 'question'")])
+@pytest.mark.parametrize(
+    "line,says",
+    [
+        ("   ", "empty"),
+        ('{"question": "q", "answer": "a"', "not JSON"),
+        ('"text"', "not a JSON object"),
+        (
+            '{"answer": "a"}',
+            r"no text in field 'problem' or 'question' or 'prompt' \(fields: answer\)",
+        ),
+        ("{}", r"\(fields: none\)"),
+        ('{"question": "q"}', "'answer' or 'final_answer' or 'solution'"),
+        ('{"question": "q", "answer": null}', "no text in field 'answer'"),
+        ('{"question": "q", "answer": [1]}', "'answer'"),
+        ('{"question": {"text": "q"}, "answer": 1}', "no text in field 'question'"),
+        ('{"question": " ", "answer": 1}', "no text in field 'question'"),
+    ],
+)
 def test_a_bad_line_of_a_file_is_refused_by_its_number_with_a_reason(tmp_path, line, says):
     path = write(tmp_path, [*good_lines()[:40], line, *good_lines()[40:]])
     with pytest.raises(Refusal, match=f"line 41: .*{says}"):
@@ -179,14 +255,19 @@ def test_a_bad_line_of_a_file_is_refused_by_its_number_with_a_reason(tmp_path, l
 
 
 def test_a_worked_answer_that_ends_at_its_marks_is_refused(tmp_path):
-    path = write(tmp_path, [*good_lines(), json.dumps({"question": "What is 60+1?", "answer": "60+1=61\n#### "})])
+    path = write(
+        tmp_path,
+        [*good_lines(), json.dumps({"question": "What is 60+1?", "answer": "60+1=61\n#### "})],
+    )
     with pytest.raises(Refusal, match="line 61"):
         tasks.read_jsonl(path)
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
     path = write(tmp_path, good_lines())
-    Path(path).write_bytes(Path(path).read_bytes() + '{"question": "Où?", "answer": "là"}\n'.encode("latin-1"))
+    Path(path).write_bytes(
+        Path(path).read_bytes() + '{"question": "Où?", "answer": "là"}\n'.encode("latin-1")
+    )
     with pytest.raises(Refusal, match="line 61"):
         tasks.read_jsonl(path)
 
@@ -200,21 +281,39 @@ def test_a_file_too_small_for_both_sides_is_refused(tmp_path):
 def test_the_fields_of_a_file_can_have_other_names_and_answers_may_be_numbers(tmp_path):
     sides = tasks.read_jsonl(write(tmp_path, good_lines(field="problem")), question_field="problem")
     found = {p.question: p for side in sides.values() for p in side}
-    assert len(found) == 60 and found["What is 41+1?"].answer == "42" and found["What is 41+1?"].task == "data"
+    assert (
+        len(found) == 60
+        and found["What is 41+1?"].answer == "42"
+        and found["What is 41+1?"].task == "data"
+    )
 
 
 def test_a_worked_answer_counts_from_its_four_marks(tmp_path):
-    rows = [json.dumps({"question": f"q{i}", "answer": f"{i}+{i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i:,}"})
-            for i in range(990, 1050)]
+    rows = [
+        json.dumps(
+            {"question": f"q{i}", "answer": f"{i}+{i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i:,}"}
+        )
+        for i in range(990, 1050)
+    ]
     sides = tasks.read_jsonl(write(tmp_path, rows))
     assert {p.question: p.answer for side in sides.values() for p in side}["q1001"] == "2,002"
 
 
 def test_questions_that_differ_in_case_and_spacing_are_one_problem_on_one_side(tmp_path):
     plain = good_lines()
-    shouted = [json.dumps({"question": "  " + json.loads(line)["question"].upper().replace(" ", "   ") + "\n",
-                           "answer": json.loads(line)["answer"]}) for line in plain]
-    alone, both = tasks.read_jsonl(write(tmp_path, plain)), tasks.read_jsonl(write(tmp_path, plain + shouted))
+    shouted = [
+        json.dumps(
+            {
+                "question": "  " + json.loads(line)["question"].upper().replace(" ", "   ") + "\n",
+                "answer": json.loads(line)["answer"],
+            }
+        )
+        for line in plain
+    ]
+    alone, both = (
+        tasks.read_jsonl(write(tmp_path, plain)),
+        tasks.read_jsonl(write(tmp_path, plain + shouted)),
+    )
     for split in tasks.SPLITS:
         assert [p.key for p in both[split]] == [p.key for p in alone[split]]
 
@@ -223,42 +322,70 @@ def read(tmp_path, *rows, **more):
     return tasks.read_rows(write(tmp_path, map(json.dumps, rows)), **more)
 
 
-@pytest.mark.parametrize("row, answer", [
-    ({"problem": "q", "answer": "$\\frac{1}{2}$ "}, "\\frac{1}{2}"), ({"question": "q", "answer": 27.0}, "27"),
-    ({"prompt": "q", "answer": -3}, "-3"), ({"problem": "q", "answer": 0.5}, "0.5"),
-    ({"problem": "q", "answer": 1e-7}, "0.0000001"),
-    ({"problem": "q", "answer": 1e22}, "1" + "0" * 22), ({"question": "q", "answer": "so\n#### 1,250"}, "1,250"),
-    ({"question": "q", "final_answer": ["$69$,$84$"], "solution": ["..."]}, "69,84"),
-    ({"question": "q", "answer": None, "final_answer": [2]}, "2"), ({"question": "q", "answer": "\\$18.90"}, "\\$18.90"),
-    ({"problem": "q", "solution": "\\boxed{1}, so $\\boxed{\\sqrt{2}}$."}, "\\sqrt{2}"),
-    ({"problem": "q", "answer": "7", "solution": "\\boxed{8}"}, "7"),
-    ({"problem": "q", "question": "other", "answer": "7"}, "7")])
+@pytest.mark.parametrize(
+    "row, answer",
+    [
+        ({"problem": "q", "answer": "$\\frac{1}{2}$ "}, "\\frac{1}{2}"),
+        ({"question": "q", "answer": 27.0}, "27"),
+        ({"prompt": "q", "answer": -3}, "-3"),
+        ({"problem": "q", "answer": 0.5}, "0.5"),
+        ({"problem": "q", "answer": 1e-7}, "0.0000001"),
+        ({"problem": "q", "answer": 1e22}, "1" + "0" * 22),
+        ({"question": "q", "answer": "so\n#### 1,250"}, "1,250"),
+        ({"question": "q", "final_answer": ["$69$,$84$"], "solution": ["..."]}, "69,84"),
+        ({"question": "q", "answer": None, "final_answer": [2]}, "2"),
+        ({"question": "q", "answer": "\\$18.90"}, "\\$18.90"),
+        ({"problem": "q", "solution": "\\boxed{1}, so $\\boxed{\\sqrt{2}}$."}, "\\sqrt{2}"),
+        ({"problem": "q", "answer": "7", "solution": "\\boxed{8}"}, "7"),
+        ({"problem": "q", "question": "other", "answer": "7"}, "7"),
+    ],
+)
 def test_the_fields_of_the_published_files_are_found(tmp_path, row, answer):
-    problem, = read(tmp_path, row)
+    (problem,) = read(tmp_path, row)
     assert (problem.question, problem.answer, problem.task) == ("q", answer, "math")
 
 
 def test_fields_named_by_hand_beat_those_that_are_found(tmp_path):
-    row = {"problem": "p", "question": "q", "answer": "1", "final_answer": ["2"], "solution": "\\boxed{3}", "goal": "4"}
+    row = {
+        "problem": "p",
+        "question": "q",
+        "answer": "1",
+        "final_answer": ["2"],
+        "solution": "\\boxed{3}",
+        "goal": "4",
+    }
     for field, answer in (("", "1"), ("final_answer", "2"), ("solution", "3"), ("goal", "4")):
-        assert read(tmp_path, row, question_field="question", answer_field=field)[0].answer == answer
+        assert (
+            read(tmp_path, row, question_field="question", answer_field=field)[0].answer == answer
+        )
     with pytest.raises(Refusal, match="line 1: no text in field 'gold'"):
         read(tmp_path, row, answer_field="gold")
     with pytest.raises(Refusal, match="line 1: no text in field 'title'"):
         read(tmp_path, row, question_field="title")
 
 
-@pytest.mark.parametrize("row, says", [
-    ({"problem": "q"}, "'answer' or 'final_answer' or 'solution'"), ({"problem": "q", "answer": float("nan")}, "'answer'"),
-    ({"problem": "q", "answer": ["7"]}, "'answer'"), ({"problem": "q", "solution": "no box"}, "'solution'"),
-    ({"problem": "q", "final_answer": []}, "'final_answer'"), ({"problem": "q", "answer": "so #### "}, "'answer'")])
+@pytest.mark.parametrize(
+    "row, says",
+    [
+        ({"problem": "q"}, "'answer' or 'final_answer' or 'solution'"),
+        ({"problem": "q", "answer": float("nan")}, "'answer'"),
+        ({"problem": "q", "answer": ["7"]}, "'answer'"),
+        ({"problem": "q", "solution": "no box"}, "'solution'"),
+        ({"problem": "q", "final_answer": []}, "'final_answer'"),
+        ({"problem": "q", "answer": "so #### "}, "'answer'"),
+    ],
+)
 def test_a_row_without_an_answer_is_refused_by_its_line(tmp_path, row, says):
     with pytest.raises(Refusal, match=f"line 2: no text in field .*{says}"):
         read(tmp_path, {"problem": "p", "answer": "1"}, row)
 
 
 def test_an_empty_answer_is_passed_over_aloud_in_maths_and_refused_elsewhere(tmp_path, capsys):
-    rows = [{"problem": "p", "answer": "1"}, {"problem": "q", "answer": None}, {"problem": "r", "answer": ""}]
+    rows = [
+        {"problem": "p", "answer": "1"},
+        {"problem": "q", "answer": None},
+        {"problem": "r", "answer": ""},
+    ]
     assert [p.question for p in read(tmp_path, *rows)] == ["p"]
     assert "passed over, without an answer: line 2, line 3" in capsys.readouterr().err
     with pytest.raises(Refusal, match="line 2"):
@@ -267,7 +394,9 @@ def test_an_empty_answer_is_passed_over_aloud_in_maths_and_refused_elsewhere(tmp
 
 def test_rows_keep_their_order_and_their_doubles(tmp_path):
     rows = [{"problem": f"q{i % 7}", "answer": i} for i in range(30)]
-    assert [(p.question, p.answer) for p in read(tmp_path, *rows)] == [(f"q{i % 7}", str(i)) for i in range(30)]
+    assert [(p.question, p.answer) for p in read(tmp_path, *rows)] == [
+        (f"q{i % 7}", str(i)) for i in range(30)
+    ]
 
 
 def test_a_json_array_is_read_like_lines_and_refused_by_row(tmp_path):
@@ -275,10 +404,13 @@ def test_a_json_array_is_read_like_lines_and_refused_by_row(tmp_path):
     lines = read(tmp_path, *rows)
     (tmp_path / "a.json").write_text(json.dumps(rows, indent=1))
     assert tasks.read_rows(str(tmp_path / "a.json")) == lines
-    for text, says in ((json.dumps([*rows, {"problem": "q"}]), "row 61: no text"),
-                       (json.dumps([*rows, 7]), "row 61: not a JSON object"),
-                       ('[{"problem": 1},', "a.json: not JSON"), ("[1]\n[2]", "a.json: not JSON"),
-                       ("[" * 10 ** 5, "not JSON")):
+    for text, says in (
+        (json.dumps([*rows, {"problem": "q"}]), "row 61: no text"),
+        (json.dumps([*rows, 7]), "row 61: not a JSON object"),
+        ('[{"problem": 1},', "a.json: not JSON"),
+        ("[1]\n[2]", "a.json: not JSON"),
+        ("[" * 10**5, "not JSON"),
+    ):
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(Refusal, match=says):
             tasks.read_rows(str(tmp_path / "a.json"))
@@ -286,15 +418,30 @@ def test_a_json_array_is_read_like_lines_and_refused_by_row(tmp_path):
 
 def test_dollars_around_mathematics_go_and_those_of_other_answers_stay(tmp_path):
     row = {"question": "q", "answer": "$x$ or \\$5"}
-    assert read(tmp_path, row)[0].answer == "x or \\$5" and read(tmp_path, row, task="data")[0].answer == row["answer"]
+    assert (
+        read(tmp_path, row)[0].answer == "x or \\$5"
+        and read(tmp_path, row, task="data")[0].answer == row["answer"]
+    )
 
 
-@pytest.mark.parametrize("row, facts", [
-    ({}, {}), ({"level": 3}, {"level": 3}), ({"level": "Level 5"}, {"level": 5}), ({"level": "Level ?"}, {}),
-    ({"difficulty": 2.5}, {"level": 2.5}), ({"level": 1, "difficulty": 5.0}, {"level": 1}),
-    ({"difficulty": 0.0}, {"level": 0}),
-    ({"error": "1e-1"}, {"tolerance": 0.1}), ({"error": 0.01}, {"tolerance": 0.01}), ({"error": "1e-1,1e-2"}, {}),
-    ({"error": "inf"}, {}), ({"error": None, "unit": None}, {}), ({"unit": " km "}, {"unit": "km"})])
+@pytest.mark.parametrize(
+    "row, facts",
+    [
+        ({}, {}),
+        ({"level": 3}, {"level": 3}),
+        ({"level": "Level 5"}, {"level": 5}),
+        ({"level": "Level ?"}, {}),
+        ({"difficulty": 2.5}, {"level": 2.5}),
+        ({"level": 1, "difficulty": 5.0}, {"level": 1}),
+        ({"difficulty": 0.0}, {"level": 0}),
+        ({"error": "1e-1"}, {"tolerance": 0.1}),
+        ({"error": 0.01}, {"tolerance": 0.01}),
+        ({"error": "1e-1,1e-2"}, {}),
+        ({"error": "inf"}, {}),
+        ({"error": None, "unit": None}, {}),
+        ({"unit": " km "}, {"unit": "km"}),
+    ],
+)
 def test_what_else_a_row_states(tmp_path, row, facts):
     assert read(tmp_path, {"problem": "q", "answer": "1", **row})[0].facts == facts
 
@@ -308,8 +455,10 @@ def test_levels_choose_rows(tmp_path):
         read(tmp_path, {"problem": "q", "answer": 1}, levels=(3,))
 
 
-@pytest.mark.parametrize("text, levels", [("", ()), ("3", (3,)), ("3,4,5", (3, 4, 5)), ("3-5", (3, 4, 5)),
-                                          ("1, 3-4", (1, 3, 4))])
+@pytest.mark.parametrize(
+    "text, levels",
+    [("", ()), ("3", (3,)), ("3,4,5", (3, 4, 5)), ("3-5", (3, 4, 5)), ("1, 3-4", (1, 3, 4))],
+)
 def test_levels_are_written_as_a_list_or_a_range(text, levels):
     assert files.levels_of(text) == levels
 
@@ -320,9 +469,18 @@ def test_other_levels_are_refused(text):
         files.levels_of(text)
 
 
-@pytest.mark.parametrize("name, n, n_facts", [("aime24", 30, 0), ("amc23", 40, 0), ("math500", 500, 500),
-                                              ("minerva_math", 272, 0), ("olympiadbench", 675, 8), ("gsm8k_test", 1319, 0),
-                                              ("math_train", 7470, 7470)])
+@pytest.mark.parametrize(
+    "name, n, n_facts",
+    [
+        ("aime24", 30, 0),
+        ("amc23", 40, 0),
+        ("math500", 500, 500),
+        ("minerva_math", 272, 0),
+        ("olympiadbench", 675, 8),
+        ("gsm8k_test", 1319, 0),
+        ("math_train", 7470, 7470),
+    ],
+)
 def test_the_published_files_are_read_whole(name, n, n_facts):
     if not (DATA / f"{name}.jsonl").exists():
         pytest.skip(f"no {DATA / name}.jsonl: real data is not checked")
@@ -340,11 +498,14 @@ def test_gsm8k_is_read_whole():
     n = sum(map(len, sides.values()))
     assert n == 7473 and abs(len(sides["held-out"]) / n - 0.1) < 0.015
     assert all(re.fullmatch(r"-?[\d,.]+", p.answer) for side in sides.values() for p in side)
-    natalia = next(p for side in sides.values() for p in side if p.question.startswith("Natalia sold clips"))
+    natalia = next(
+        p for side in sides.values() for p in side if p.question.startswith("Natalia sold clips")
+    )
     assert natalia.answer == "72" and natalia.question.endswith("April and May?")
 
 
 # ---------------------------------------------------------------- batches
+
 
 @pytest.mark.parametrize("n", [1, 3, 4, 10, 12, 27])
 def test_batches_cover_each_problem_once_per_epoch(n):
@@ -352,7 +513,7 @@ def test_batches_cover_each_problem_once_per_epoch(n):
     steps = [tasks.batch(problems, 5, step, n) for step in range(30)]
     assert all(len(step) == n for step in steps)
     stream = [p.key for step in steps for p in step]
-    epochs = [stream[i:i + 10] for i in range(0, len(stream) - 9, 10)]
+    epochs = [stream[i : i + 10] for i in range(0, len(stream) - 9, 10)]
     assert all(sorted(epoch) == sorted(p.key for p in problems) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == len(epochs)  # each in an order of its own
     assert stream != [p.key for step in range(30) for p in tasks.batch(problems, 6, step, n)]
@@ -364,18 +525,27 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
         later = tasks.batch(source, 5, 8, 4)  # nothing that came before is needed
         assert later == [tasks.batch(source, 5, step, 4) for step in range(9)][8]
         assert later != tasks.batch(source, 5, 9, 4) and later != tasks.batch(source, 6, 8, 4)
-    assert all(tasks.split_of(p.key) == "train" for step in range(20) for p in tasks.batch("countdown", 0, step, 20))
+    assert all(
+        tasks.split_of(p.key) == "train"
+        for step in range(20)
+        for p in tasks.batch("countdown", 0, step, 20)
+    )
 
 
 # ---------------------------------------------------------------- templates
 
+
 def test_the_r1_template_is_the_published_text():
     text = tasks.prompt(Problem("data", "What is 1+1?", "2", ""), "r1", None)
-    assert text.startswith("A conversation between User and Assistant. The User asks a question, and the Assistant solves "
-                           "it. The Assistant first thinks about the reasoning process in the mind and then provides the "
-                           "User with the answer. The reasoning process is enclosed within <think> </think> and answer ")
-    assert text.endswith(" <think> reasoning process here </think> <answer> answer here </answer>.\n"
-                         "User: What is 1+1?\nAssistant: <think>")
+    assert text.startswith(
+        "A conversation between User and Assistant. The User asks a question, and the Assistant solves "
+        "it. The Assistant first thinks about the reasoning process in the mind and then provides the "
+        "User with the answer. The reasoning process is enclosed within <think> </think> and answer "
+    )
+    assert text.endswith(
+        " <think> reasoning process here </think> <answer> answer here </answer>.\n"
+        "User: What is 1+1?\nAssistant: <think>"
+    )
 
 
 @pytest.mark.parametrize("template", sorted(set(tasks.TEMPLATES) - {"chat", "tinyzero"}))
@@ -388,12 +558,12 @@ def test_braces_in_a_question_survive_every_template(template):
 
 
 def test_tinyzero_states_countdown_and_refuses_anything_else():
-    problem = tasks.draw("countdown", "train", 0, 1)[0]
+    problem = tasks.make_problems("countdown", "train", 0, 1)[0]
     numbers, target = list(problem.facts["numbers"]), problem.facts["target"]
     text = tasks.prompt(problem, "tinyzero", None)
     assert f"User: Using the numbers {numbers}, create an equation that equals {target}. " in text
     with pytest.raises(Refusal, match="not 'kk'"):
-        tasks.prompt(tasks.draw("kk", "train", 0, 1)[0], "tinyzero", None)
+        tasks.prompt(tasks.make_problems("kk", "train", 0, 1)[0], "tinyzero", None)
 
 
 def test_chat_is_the_tokenizers_own_template_and_refused_without_one(tokenizer):
@@ -401,8 +571,10 @@ def test_chat_is_the_tokenizers_own_template_and_refused_without_one(tokenizer):
     with pytest.raises(Refusal, match="no chat template"):
         tasks.prompt(problem, "chat", tokenizer)
     chatty = copy.deepcopy(tokenizer)
-    chatty.chat_template = ("{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
-                            "{% if add_generation_prompt %} [me]{% endif %}")
+    chatty.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %} [me]{% endif %}"
+    )
     assert tasks.prompt(problem, "chat", chatty) == "[user] Hello {name}? [me]"
 
 
@@ -413,19 +585,22 @@ def test_an_unknown_template_is_refused():
 
 # ---------------------------------------------------------------- traces
 
+
 def test_the_mixtures_shares_sum_to_one_and_habits_are_picked_by_them():
     rng = random.Random(0)
     picked = Counter(traces.pick(rng) for _ in range(20_000))
     assert abs(sum(habit.share for habit in traces.MIXTURE.values()) - 1) < 1e-9
-    assert all(abs(picked[name] / 20_000 - habit.share) < 0.015 for name, habit in traces.MIXTURE.items())
+    assert all(
+        abs(picked[name] / 20_000 - habit.share) < 0.015 for name, habit in traces.MIXTURE.items()
+    )
 
 
 @pytest.mark.parametrize("habit", traces.MIXTURE)
 @pytest.mark.parametrize("task", ["countdown:3", "countdown:4", "kk", "arithmetic"])
 def test_every_trace_keeps_the_format_and_answers_with_what_the_problem_gave(task, habit):
     rng = random.Random(0)
-    for problem in tasks.draw(task, "train", "traces", 100):
-        read = extract.read_response(traces.trace(problem, habit, rng))
+    for problem in tasks.make_problems(task, "train", "traces", 100):
+        read = read_response(traces.trace(problem, habit, rng))
         assert read.answer is not None and read.fault == ""
         if problem.task == "countdown":
             assert Counter(work_out(read.answer)[1]) == Counter(problem.facts["numbers"])
@@ -441,15 +616,20 @@ def right(problem, text):
 
 
 def test_search_is_mostly_right_and_guess_mostly_wrong():
-    rng, problems = random.Random(0), tasks.draw("countdown", "train", 1, 1000)
-    share = {habit: sum(right(p, traces.trace(p, habit, rng)) for p in problems) / 1000 for habit in traces.MIXTURE}
+    rng, problems = random.Random(0), tasks.make_problems("countdown", "train", 1, 1000)
+    share = {
+        habit: sum(right(p, traces.trace(p, habit, rng)) for p in problems) / 1000
+        for habit in traces.MIXTURE
+    }
     assert share["search"] > 0.9 and share["guess"] < 0.2
     assert share["guess"] < share["try"] < share["search"]
 
 
 def test_written_equations_are_wrong_at_the_stated_rate():
     rng, wrong, n = random.Random(0), 0, 0
-    for problem in tasks.draw("countdown:4", "train", 0, 800) + tasks.draw("arithmetic", "train", 0, 800):
+    for problem in tasks.make_problems("countdown:4", "train", 0, 800) + tasks.make_problems(
+        "arithmetic", "train", 0, 800
+    ):
         text = traces.trace(problem, "search", rng)
         for move, shown in re.findall(r"^(\d+[-+*/]\d+)=(\d+)", text, re.MULTILINE):
             wrong, n = wrong + (work_out(move)[0] != int(shown)), n + 1
@@ -458,19 +638,23 @@ def test_written_equations_are_wrong_at_the_stated_rate():
 
 def test_a_search_that_never_slips_and_never_gives_up_always_finds_the_answer(monkeypatch):
     monkeypatch.setattr(traces, "SLIP", 0)
-    monkeypatch.setitem(traces.MIXTURE, "search", dataclasses.replace(traces.MIXTURE["search"], give_up=0))
+    monkeypatch.setitem(
+        traces.MIXTURE, "search", dataclasses.replace(traces.MIXTURE["search"], give_up=0)
+    )
     rng = random.Random(0)
-    for problem in tasks.draw("countdown:3", "train", 2, 1000):
+    for problem in tasks.make_problems("countdown:3", "train", 2, 1000):
         text = traces.trace(problem, "search", rng)
         assert right(problem, text)
-        assert " yes" not in text.partition("</think>")[0].rpartition("\n")[0]  # it stops at the first that fits
+        assert (
+            " yes" not in text.partition("</think>")[0].rpartition("\n")[0]
+        )  # it stops at the first that fits
     for task in ("kk", "arithmetic"):
-        for problem in tasks.draw(task, "train", 2, 200):
-            assert extract.read_response(traces.trace(problem, "search", rng)).answer == problem.answer
+        for problem in tasks.make_problems(task, "train", 2, 200):
+            assert read_response(traces.trace(problem, "search", rng)).answer == problem.answer
 
 
 def test_a_verdict_compares_what_is_written_with_the_target():
     rng = random.Random(0)
-    for problem in tasks.draw("countdown", "train", 3, 300):
+    for problem in tasks.make_problems("countdown", "train", 3, 300):
         for shown, verdict in re.findall(r"=(\d+) (yes|no)\b", traces.trace(problem, "try", rng)):
             assert (int(shown) == problem.facts["target"]) == (verdict == "yes")

@@ -1,0 +1,186 @@
+"""Knights and knaves: who always tells the truth, who always lies?
+
+The generator draws one statement a person until exactly one assignment fits them all. The checker
+reads `Name is a knight` and `Name is a knave`, and nothing else.
+"""
+
+import itertools
+import random
+import re
+
+from tasks.problem import Problem
+
+NAMES = (
+    *("Ava", "Ben", "Chloe", "David", "Emma", "Felix", "Grace", "Henry", "Ivy", "Jack"),
+    *("Lily", "Mason", "Nora", "Oliver", "Penelope", "Riley", "Sofia", "Theo", "Violet", "Zoey"),
+)
+
+
+def role(knight: bool) -> str:
+    """What a person is, in a word."""
+    if knight:
+        return "knight"
+    return "knave"
+
+
+# ---------------------------------------------------------------- statements
+
+KINDS = ("is", "not", "and", "or", "if", "iff")
+SENTENCES = {
+    "not": "it is not so that {0}",
+    "and": "{0} and {1}",
+    "or": "{0} or {1}",
+    "if": "if {0} then {1}",
+    "iff": "{0} if and only if {1}",
+}
+
+
+def statement(rng: random.Random, size: int, speaker: int) -> tuple:
+    """What `speaker` says, as a tree.
+
+    A tree is ("is", person, knight?) or ("not", s), ("and" | "or" | "if" | "iff", s, s).
+    """
+    kind = rng.choice(KINDS)
+    if kind == "is":
+        return simple_statement(rng, size, speaker)
+    if kind == "not":
+        return ("not", simple_statement(rng, size, speaker))
+    left = simple_statement(rng, size, speaker)
+    right = left
+    while right == left:
+        right = simple_statement(rng, size, speaker)
+    return (kind, left, right)
+
+
+def simple_statement(rng: random.Random, size: int, speaker: int) -> tuple:
+    """What `speaker` says that one person is; nobody can say "I am a knave"."""
+    while True:
+        person = rng.randrange(size)
+        knight = rng.random() < 0.5
+        if person != speaker or knight:
+            return ("is", person, knight)
+
+
+def holds(said: tuple, knights: tuple[bool, ...]) -> bool:
+    """Whether a statement is true when `knights[i]` tells if person i is a knight."""
+    kind = said[0]
+    if kind == "is":
+        _, person, knight = said
+        return knights[person] == knight
+    first = holds(said[1], knights)
+    if kind == "not":
+        return not first
+    second = holds(said[2], knights)
+    if kind == "and":
+        return first and second
+    if kind == "or":
+        return first or second
+    if kind == "if":
+        return not first or second
+    assert kind == "iff"
+    return first == second
+
+
+def consistent(statements: tuple, knights: tuple[bool, ...]) -> bool:
+    """A knight's statement is true and a knave's is false, for everybody at once."""
+    return all(holds(said, knights) == knights[i] for i, said in enumerate(statements))
+
+
+def wording(said: tuple, names: tuple[str, ...]) -> str:
+    """A statement in English."""
+    kind = said[0]
+    if kind == "is":
+        _, person, knight = said
+        return f"{names[person]} is a {role(knight)}"
+    texts = [wording(part, names) for part in said[1:]]
+    return SENTENCES[kind].format(*texts)
+
+
+# ---------------------------------------------------------------- the generator
+
+
+def make_kk(rng: random.Random, size: int | None = None) -> Problem:
+    """`size` people (2 or 3 if not given), one statement each, exactly one consistent assignment.
+
+    The assignment is found by brute force. facts: names, knights (tuple of bool), statements
+    (trees). Key: the statements with people as numbers, so a puzzle keeps its identity when it is
+    told about other people.
+    """
+    n = size or rng.choice((2, 3))
+    while True:
+        statements = tuple(statement(rng, n, i) for i in range(n))
+        assignments = itertools.product((True, False), repeat=n)
+        solutions = [knights for knights in assignments if consistent(statements, knights)]
+        if len(solutions) == 1:
+            break
+    knights = solutions[0]
+    names = tuple(rng.sample(NAMES, n))
+    told = " ".join(f"{names[i]} says: {wording(statements[i], names)}." for i in range(n))
+    question = (
+        "Knights always tell the truth and knaves always lie. You meet "
+        f"{', '.join(names[:-1])} and {names[-1]}. {told} Who is a knight and who is a knave?"
+    )
+    return Problem(
+        task="kk",
+        question=question,
+        answer=identities(names, knights),
+        key=f"kk {statements}",
+        facts={"names": names, "knights": knights, "statements": statements},
+    )
+
+
+def identities(names: tuple[str, ...], knights: tuple[bool, ...]) -> str:
+    """The answer in the form that Logic-RL's prompt asks for, one person a line."""
+    lines = []
+    for i, name in enumerate(names):
+        lines.append(f"({i + 1}) {name} is a {role(knights[i])}")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- the checker
+
+# `(1) Ava is a knight, and ` and the like: a number before it, a comma or an "and" behind it.
+CLAIM = re.compile(
+    r"(?:\([0-9]{1,2}\) ?)?([a-z]+) is a (knight|knave)\b[.,;]? ?(?:and )?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def check_kk(answer: str, problem: Problem) -> tuple[bool, bool, str]:
+    """Right: `Name is a knight` or `Name is a knave` once for each person, all of them true.
+
+    The order does not matter.
+    """
+    names = problem.facts["names"]
+    knights = problem.facts["knights"]
+    try:
+        roles = claimed_roles(answer, names)
+    except ValueError as error:
+        return False, False, str(error)
+    for i, name in enumerate(names):
+        if roles[i] != role(knights[i]):
+            return False, True, f"{name} is not a {roles[i]}"
+    return True, True, "right"
+
+
+def claimed_roles(answer: str, names: tuple[str, ...]) -> dict[int, str]:
+    """What the answer says of each person, by number; ValueError unless it says it just once."""
+    numbers = {name.lower(): i for i, name in enumerate(names)}
+    roles = {}
+    position = 0
+    while position < len(answer):
+        claim = CLAIM.match(answer, position)
+        if not claim:
+            raise ValueError(f"cannot read {answer[position : position + 20]!r}")
+        position = claim.end()
+        name = claim[1]
+        if name.lower() not in numbers:
+            raise ValueError(f"there is no {name}")
+        person = numbers[name.lower()]
+        if person in roles:
+            raise ValueError(f"names {name} twice")
+        roles[person] = claim[2].lower()
+    for i, name in enumerate(names):
+        if i not in roles:
+            raise ValueError(f"does not say what {name} is")
+    return roles

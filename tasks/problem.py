@@ -1,0 +1,26 @@
+"""The record that goes from a task to a prompt and from a response to its verdict."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+SPLITS = ("train", "held-out")
+
+
+@dataclass(frozen=True)
+class Problem:
+    task: str  # countdown | kk | arithmetic | data | math: which checker reads the answer
+    question: str  # what a template wraps
+    answer: str  # one right answer, written as it would stand between the answer tags
+    key: str  # identity: equal keys are the same problem
+    facts: dict = field(default_factory=dict, compare=False)  # ground truth, see the generators
+
+
+def split_of(key: str) -> str:
+    """Which side of the fence a problem is on, decided by its identity alone.
+
+    One in ten is held out.
+    """
+    first_byte = hashlib.sha256(key.encode()).digest()[0]
+    if first_byte % 10 == 0:
+        return "held-out"
+    return "train"
