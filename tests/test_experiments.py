@@ -385,9 +385,9 @@ def test_the_list_names_every_experiment(tmp_path):
 @pytest.mark.parametrize("name", catalogue.NAMES)
 def test_the_readme_tells_the_committed_verdict(name):
     path = ROOT / "results" / f"{name}.json"
-    readme = (ROOT / "README.md").read_text().splitlines()
-    link = f"[`{name}`](experiments/{name}.py)"
-    row = next(line for line in readme if link in line)
+    page = (ROOT / "docs/laboratory.md").read_text().splitlines()
+    link = f"[`{name}`](../experiments/{name}.py)"
+    row = next(line for line in page if link in line)
     if path.is_file():
         result = json.loads(path.read_text())
         claim = catalogue.claim(name)

@@ -1,4 +1,5 @@
-"""The README cannot lie: its quoted lines stand in the code, its examples run, its tables are the code's."""
+"""README and docs cannot lie: quoted lines stand in the code, examples run, tables are the code's."""
+
 import re
 import sys
 import types
@@ -14,10 +15,12 @@ import reward
 import sft
 import tasks
 from engine import memory
+from speed import memory as tables
 from tasks import catalogue, traces
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 
 
 def example(first_line: str) -> str:
@@ -28,7 +31,7 @@ def example(first_line: str) -> str:
 
 
 def test_every_quoted_line_stands_in_its_file():
-    quoted = re.findall(r"`([^`\n]{20,})`\s+\((\w+\.py)\)", README)
+    quoted = re.findall(r"`([^`\n]{20,})`\s+\(([\w/]+\.py)\)", README)
     assert len(quoted) >= 10
     for line, file in quoted:
         assert line in (ROOT / file).read_text(), f"{file} has no line {line!r}"
@@ -72,30 +75,47 @@ def test_the_own_loss_example(monkeypatch):
 
 def test_the_mixture_table_is_the_code():
     for name, habit in traces.MIXTURE.items():
-        row = next(line for line in README.splitlines() if line.startswith(f"| {name} |"))
+        row = next(line for line in PAGES["base.md"].splitlines() if line.startswith(f"| {name} |"))
         assert f"| {habit.share:.0%}".replace("%", " %") in row
     assert abs(sum(sft.TASK_SHARE.values()) - 1) < 1e-9
     for share in sft.TASK_SHARE.values():
-        assert f"{share * 100:.0f} %" in README
+        assert f"{share * 100:.0f} %" in PAGES["base.md"]
 
 
 def test_the_memory_tables_are_the_command():
-    assert memory.table(memory.MemoryConfig()) in README
-    assert memory.recipes(memory.MemoryConfig()) in README and memory.targets() in README
+    settings = tables.MemoryConfig()
+    assert tables.model_table(settings) in PAGES["memory.md"]
+    assert tables.target_table() in PAGES["memory.md"]
+    assert tables.recipe_table(settings) in PAGES["real-models.md"]
 
 
 def test_the_count_of_grading_cases():
     tables = (grading_cases.EQUAL, grading_cases.DIFFERENT)
     cases = sum(len(rows) for table in tables for rows in table.values()) + len(grading_cases.HOSTILE + grading_cases.TOLERANCE)
-    assert f"runs {cases:,} cases" in README
+    assert f"runs {cases:,} cases" in PAGES["grader.md"]
 
 
 def test_the_size_of_the_base_is_computed_and_named():
     model = lm.load("base")[0]
     assert memory.parameters(model.config) == sum(p.numel() for p in model.parameters())
-    assert f"{sum(p.numel() for p in model.parameters()):,}" in README
+    assert f"{sum(p.numel() for p in model.parameters()):,}" in PAGES["base.md"]
 
 
 def test_the_losses_of_the_readme_exist():
     for name in ("token_mean", "sequence_sum", "sequence_ratio", "gspo"):
         assert f"`{name}`" in README and name in grpo.LOSSES
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len(README.encode()) <= 12 * 1024
+    pages = {"README.md": README, **{f"docs/{name}": text for name, text in PAGES.items()}}
+    for page, text in pages.items():
+        for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+            if not link.startswith("http"):
+                assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
+
+
+def test_every_program_that_a_page_calls_exists():
+    for text in (README, *PAGES.values()):
+        for program in re.findall(r"^python (\w+\.py)", text, re.M):
+            assert (ROOT / program).is_file(), program
