@@ -32,7 +32,7 @@ whole step has no floor of its own: its parts have.
 import sys
 
 import speed
-from config import Refusal, run
+from config import UserError, run_program
 
 PROGRAMS = {
     "cpu": speed.cpu.main,
@@ -46,11 +46,11 @@ def main() -> None:
     name = "".join(sys.argv[1:2])
     if name not in PROGRAMS:
         wrong = f"{name}: " if name else ""
-        raise Refusal(
+        raise UserError(
             f"{wrong}say which benchmark: python bench.py {'|'.join(PROGRAMS)} (each has a --help)"
         )
     PROGRAMS[name](sys.argv[2:])
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -14,7 +14,7 @@ import types
 import typing
 
 
-class Refusal(ValueError):
+class UserError(ValueError):
     """Something that the user can mend: shown as one line, exit status 2."""
 
 
@@ -37,19 +37,19 @@ def flag_of(name: str) -> str:
 
 
 def check_settings(config) -> None:
-    """A Refusal if a value is outside of its field's bounds or choices; for `__post_init__`."""
+    """A UserError if a value is outside of its field's bounds or choices; for `__post_init__`."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         facts = field.metadata
         flag = flag_of(field.name)
         if "choices" in facts and value not in facts["choices"]:
-            raise Refusal(f"{flag} {value}: choose {', '.join(facts['choices'])}")
+            raise UserError(f"{flag} {value}: choose {', '.join(facts['choices'])}")
         if "at_least" in facts and not facts["at_least"] <= value < math.inf:
             kind = "" if isinstance(value, int) else "a number, "
             why = f": {facts['why']}" if "why" in facts else ""
-            raise Refusal(f"{flag} must be {kind}at least {facts['at_least']}{why}")
+            raise UserError(f"{flag} must be {kind}at least {facts['at_least']}{why}")
         if "above" in facts and not value > facts["above"]:
-            raise Refusal(f"{flag} must be above {facts['above']}")
+            raise UserError(f"{flag} must be above {facts['above']}")
 
 
 def field_types(cls) -> dict[str, type]:
@@ -68,32 +68,32 @@ def field_types(cls) -> dict[str, type]:
 def read_toml(path: str, cls) -> dict:
     """The settings of a recipe file.
 
-    An unknown key or a value of the wrong type is a Refusal that names it.
+    An unknown key or a value of the wrong type is a UserError that names it.
     """
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
     except ValueError as error:  # not TOML, or not UTF-8
-        raise Refusal(f"recipe {path}: {error}") from None
+        raise UserError(f"recipe {path}: {error}") from None
     return check_values(values, cls, f"recipe {path}")
 
 
 def check_values(values: dict, cls, where: str) -> dict:
     """Settings from a file, whole numbers turned into floats where a float is asked for.
 
-    An unknown key or a value of the wrong type is a Refusal that names it.
+    An unknown key or a value of the wrong type is a UserError that names it.
     """
     kinds = field_types(cls)
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     checked = {}
     for key, value in values.items():
         if key not in kinds:
-            raise Refusal(f"{where}: unknown key {key!r} (known: {', '.join(kinds)})")
+            raise UserError(f"{where}: unknown key {key!r} (known: {', '.join(kinds)})")
         if kinds[key] is float and type(value) is int:
             value = float(value)
         empty = value is None and defaults[key] is None
         if not empty and not fits(value, kinds[key]):
-            raise Refusal(f"{where}: {key} = {value!r} is not {kinds[key].__name__}")
+            raise UserError(f"{where}: {key} = {value!r} is not {kinds[key].__name__}")
         checked[key] = value
     return checked
 
@@ -110,7 +110,7 @@ def fits(value, kind: type) -> bool:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise Refusal(f"{message} (see --help)")
+        raise UserError(f"{message} (see --help)")
 
 
 def wide_help(prog: str) -> argparse.HelpFormatter:
@@ -180,11 +180,11 @@ def add_setting(section, field: dataclasses.Field, kind: type, hidden: bool) -> 
 # ---------------------------------------------------------------- programs
 
 
-def run(main) -> None:
-    """Call a program's main; a Refusal or a failing file becomes one line and exit status 2."""
+def run_program(main) -> None:
+    """Call a program's main; a UserError or a failing file becomes one line and exit status 2."""
     try:
         main()
-    except Refusal as error:
+    except UserError as error:
         stop(str(error))
     except OSError as error:
         named = f"{error.filename}: {error.strerror}"

@@ -23,7 +23,7 @@ import model as lm
 import reward
 import sample
 import tasks
-from config import Refusal, check_values, parse, run, setting
+from config import UserError, check_values, parse, run_program, setting
 from engine.device import pick_device
 from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
 from reward import STYLES
@@ -187,7 +187,7 @@ class EvalConfig:
 
 
 def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
-    """The settings with the protocol's filled in; Refusal if they contradict each other."""
+    """The settings with the protocol's filled in; UserError if they contradict each other."""
     check_source(settings, given)
     check_files(settings)
     check_task(settings, given)
@@ -196,7 +196,7 @@ def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
     if settings.data or settings.suite:
         fewest = 0  # takes all
     if settings.n < fewest or settings.k < 1 or settings.slots < 1:
-        raise Refusal("--n, --k and --slots must be at least 1")
+        raise UserError("--n, --k and --slots must be at least 1")
     return settings
 
 
@@ -205,16 +205,16 @@ def check_source(settings: EvalConfig, given: set[str]) -> None:
     sources = (settings.suite, settings.data, settings.regrade)
     named = [source for source in sources if source is not None]
     if len(named) > 1:
-        raise Refusal("choose one of --suite, --data and --regrade")
+        raise UserError("choose one of --suite, --data and --regrade")
     extra = given - {"regrade", "reward", "answer_style", "json", "save"}
     if settings.regrade and extra:
         flag = min(extra).replace("_", "-")
-        raise Refusal(f"--regrade takes the file's own settings; leave out --{flag}")
+        raise UserError(f"--regrade takes the file's own settings; leave out --{flag}")
     if settings.data_dir and not settings.suite:
-        raise Refusal("--data-dir holds the files of a --suite: name the suite")
+        raise UserError("--data-dir holds the files of a --suite: name the suite")
     of_file = settings.split == "all" or settings.levels or settings.task == "math"
     if settings.data is None and of_file:
-        raise Refusal(
+        raise UserError(
             "--split, --levels and --task math say how to take a file: name it with --data"
         )
 
@@ -226,12 +226,12 @@ def check_files(settings: EvalConfig) -> None:
             continue
         folder = Path(file).parent
         if not folder.is_dir():
-            raise Refusal(f"{flag} {file}: there is no such folder")
+            raise UserError(f"{flag} {file}: there is no such folder")
         if Path(file).is_dir() or not os.access(folder, os.W_OK):
-            raise Refusal(f"{flag} {file}: no file can be written there")
+            raise UserError(f"{flag} {file}: no file can be written there")
     if settings.save and settings.json:
         if Path(settings.save).resolve() == Path(settings.json).resolve():
-            raise Refusal("--save and --json name the same file")
+            raise UserError("--save and --json name the same file")
 
 
 def check_task(settings: EvalConfig, given: set[str]) -> None:
@@ -244,7 +244,7 @@ def check_task(settings: EvalConfig, given: set[str]) -> None:
     elif settings.data and settings.task != "math":
         beside = "--data"
     if beside:
-        raise Refusal(
+        raise UserError(
             f"--task {settings.task} beside {beside}: a file has its own problems (--task math "
             "grades those of --data as maths)"
         )
@@ -267,7 +267,7 @@ def fitted(
     """The settings with a protocol's longest response lowered to what the context leaves, aloud.
 
     That is what the longest prompt leaves, and at least half of the context. A length given by hand
-    stays; Refusal if it leaves no room for a prompt.
+    stays; UserError if it leaves no room for a prompt.
     """
     longest_prompt = max(map(len, prompts))
     left = max(context - longest_prompt, context // 2)
@@ -280,7 +280,7 @@ def fitted(
         )
         return replace(settings, max_new_tokens=left)
     if wanted >= context:
-        raise Refusal(
+        raise UserError(
             f"--max-new-tokens {wanted} leaves no room for a prompt in the model's context of "
             f"{context}"
         )
@@ -414,4 +414,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

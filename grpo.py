@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from config import Refusal
+from config import UserError
 
 STD_EPS = 1e-6  # in reward units: keeps a group of nearly equal rewards from dividing by zero
 
@@ -44,9 +44,9 @@ NORMALISERS = ("sequence_mean", "constant", "token_mean", "sequence_sum")
 def choose(name: str, std: str = "auto", normaliser: str = "auto") -> Loss:
     """A loss by name; `std` (on | off) and `normaliser` switch either place alone, `auto` keeps the name's own."""
     if name not in LOSSES:
-        raise Refusal(f"unknown loss {name!r}: choose {', '.join(LOSSES)}")
+        raise UserError(f"unknown loss {name!r}: choose {', '.join(LOSSES)}")
     if std not in ("auto", "on", "off") or normaliser not in ("auto", *NORMALISERS):
-        raise Refusal(f"--std {std} --normaliser {normaliser}: choose auto, on, off and auto, {', '.join(NORMALISERS)}")
+        raise UserError(f"--std {std} --normaliser {normaliser}: choose auto, on, off and auto, {', '.join(NORMALISERS)}")
     loss = LOSSES[name]
     return Loss(loss.divide_by_std if std == "auto" else std == "on",
                 loss.normaliser if normaliser == "auto" else normaliser, loss.ratio)

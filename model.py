@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute_in_backward
 
-from config import Refusal, check_values
+from config import UserError, check_values
 from engine.attention import Cached, Causal, Packed, has_packed_kernel
 from engine.batches import LOGITS_BYTES
 from storage import folders, model_folder
@@ -435,7 +435,7 @@ def load(path: str, device="cpu", dtype=torch.float32):
     """(model, tokenizer) from a Hugging Face folder or hub id.
 
     Strict: a missing, surplus or misshapen tensor, a damaged file or a tokenizer without a stop
-    token is a Refusal that names it.
+    token is a UserError that names it.
     """
     folder = model_folder.find(str(path))
     model_folder.check_complete(folder)
@@ -457,7 +457,7 @@ def load(path: str, device="cpu", dtype=torch.float32):
 
 
 def read_config(folder) -> ModelConfig:
-    """The config.json of a folder; a Refusal if it asks for what is not computed here."""
+    """The config.json of a folder; a UserError if it asks for what is not computed here."""
     where = f"{folder}/config.json"
     fields = model_folder.read_config(folder)
     scaling = fields["rope_scaling"]
@@ -467,17 +467,17 @@ def read_config(folder) -> ModelConfig:
         known = {name: fields[name] for name in ModelConfig.__dataclass_fields__ if name in fields}
         config = ModelConfig(**check_values(known, ModelConfig, where))
     except TypeError as error:  # a field is missing
-        raise Refusal(f"{where}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
     scaling = config.rope_scaling
     if scaling is not None:
         ramp = scaling.high_freq_factor - scaling.low_freq_factor
         if min(asdict(scaling).values()) <= 0 or ramp <= 0:
-            raise Refusal(f"{where}: {scaling} has no meaning")
+            raise UserError(f"{where}: {scaling} has no meaning")
     sizes = [v for v in (*vars(config).values(), config.head_size) if type(v) in (int, float)]
     if min(sizes) <= 0:
-        raise Refusal(f"{where}: a size is not above 0")
+        raise UserError(f"{where}: a size is not above 0")
     if config.num_attention_heads % config.num_key_value_heads or config.head_size % 2:
-        raise Refusal(
+        raise UserError(
             f"{where}: num_attention_heads is no multiple of num_key_value_heads, "
             "or a head's size is odd"
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from config import Refusal, parse, run, setting
+from config import UserError, parse, run_program, setting
 
 # The four panels: what is drawn, and its unit.
 PANELS = (
@@ -35,11 +35,11 @@ class PlotConfig:
 
     def __post_init__(self):
         if not self.runs:
-            raise Refusal("name a run folder: python plot.py runs/NAME [runs/OTHER ...]")
+            raise UserError("name a run folder: python plot.py runs/NAME [runs/OTHER ...]")
         if self.smooth < 1:
-            raise Refusal("--smooth must be at least 1")
+            raise UserError("--smooth must be at least 1")
         if self.out and Path(self.out).suffix not in (".png", ".pdf", ".svg"):
-            raise Refusal(f"--out {self.out}: choose a name that ends in .png, .pdf or .svg")
+            raise UserError(f"--out {self.out}: choose a name that ends in .png, .pdf or .svg")
 
 
 # ---------------------------------------------------------------- what a run has logged
@@ -49,7 +49,7 @@ def read_metrics(folder: str) -> list[dict]:
     """The lines of a run's metrics; a last line that is still being written is left out."""
     path = Path(folder) / "metrics.jsonl"
     if not path.is_file():
-        raise Refusal(f"{folder}: no metrics.jsonl there, so no run to plot")
+        raise UserError(f"{folder}: no metrics.jsonl there, so no run to plot")
     texts = path.read_bytes().splitlines()
     lines = []
     for number, text in enumerate(texts, 1):
@@ -59,9 +59,9 @@ def read_metrics(folder: str) -> list[dict]:
             lines.append(line)
         except (ValueError, TypeError, KeyError):
             if number < len(texts):
-                raise Refusal(f"{path}, line {number}: not JSON of a step") from None
+                raise UserError(f"{path}, line {number}: not JSON of a step") from None
     if not lines:
-        raise Refusal(f"{path} is empty: the run has not logged a step yet")
+        raise UserError(f"{path} is empty: the run has not logged a step yet")
     return lines
 
 
@@ -127,7 +127,7 @@ def plot(folders: list[str], out: str, smooth: int = 5, title: str = "") -> None
     try:
         import matplotlib
     except ImportError:
-        raise Refusal("plot.py needs matplotlib: pip install -r requirements-dev.txt") from None
+        raise UserError("plot.py needs matplotlib: pip install -r requirements-dev.txt") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -220,4 +220,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -31,7 +31,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from config import Refusal
+from config import UserError
 from grader import last_boxed
 from tasks import Problem, check
 
@@ -65,10 +65,10 @@ def read_response(response: str, style: str = "auto") -> Reading:
 
     `auto` reads tags or a box, `answer-tag` the one answer block alone (rules: top of the file).
     `boxed` reads the last box and `last-number` what GSM8K counts; these two know no format. In
-    every style marked thinking holds no answer. Refusal for an unknown style.
+    every style marked thinking holds no answer. UserError for an unknown style.
     """
     if style not in STYLES:
-        raise Refusal(f"unknown answer style {style!r}: choose {', '.join(STYLES)}")
+        raise UserError(f"unknown answer style {style!r}: choose {', '.join(STYLES)}")
     if style == "auto":
         return read_tags_or_box(response)
     if style == "answer-tag":
@@ -299,10 +299,10 @@ def score(
     """What `response` earns under the reward `name`, its answer read in `style`.
 
     A response that hit the length limit (`finished` False) is not accurate, and no part of its
-    reward is above 0. Refusal for an unknown name or style.
+    reward is above 0. UserError for an unknown name or style.
     """
     if name not in REWARDS:
-        raise Refusal(f"unknown reward {name!r}: choose {', '.join(REWARDS)}")
+        raise UserError(f"unknown reward {name!r}: choose {', '.join(REWARDS)}")
     rule = REWARDS[name]
     reading = read_response(response, style)
     if reading.answer is None:

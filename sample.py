@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import model as lm
 import tasks
-from config import Refusal, parse, run, setting
+from config import UserError, parse, run_program, setting
 from engine.attention import Causal, Filling, Packed
 from engine.decoder import Decoder
 from engine.device import pick_device
@@ -60,7 +60,7 @@ class Sampling:
                          (0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
                          (all(self.stop_strings), "a stop string must not be empty")):
             if not ok:
-                raise Refusal(what)
+                raise UserError(what)
 
 
 def keep_likely(logits, s: Sampling):
@@ -210,12 +210,12 @@ class Prompts:
 
 
 def check_prompts(model, prompts: list[list[int]], max_new_tokens: int) -> int:
-    """The cache capacity that these prompts need; Refusal if one cannot fit the context with its response."""
+    """The cache capacity that these prompts need; UserError if one cannot fit the context with its response."""
     longest, context = max(map(len, prompts)), model.config.max_position_embeddings
     if min(map(len, prompts)) == 0:
-        raise Refusal("an empty prompt: there is no position to continue from")
+        raise UserError("an empty prompt: there is no position to continue from")
     if longest + max_new_tokens > context:
-        raise Refusal(f"a prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's context of "
+        raise UserError(f"a prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's context of "
                       f"{context}: shorten the prompt or lower --max-new-tokens")
     return longest + max_new_tokens
 
@@ -410,10 +410,10 @@ class Printer:
 def main():
     c, _ = parse(SampleConfig, "sample responses and stream them")
     if not c.text or c.n < 1:
-        raise Refusal('give a question, for instance: python sample.py "Using 3, 7 and 12 exactly once each, make 24 '
+        raise UserError('give a question, for instance: python sample.py "Using 3, 7 and 12 exactly once each, make 24 '
                       'with + - * /." and -n of at least 1')
     if c.template not in tasks.TEMPLATES or c.template == "tinyzero":
-        raise Refusal(f"--template {c.template} needs a generated problem: choose another")
+        raise UserError(f"--template {c.template} needs a generated problem: choose another")
     model, tokenizer = lm.load(c.model, *pick_device(c.device))
     question = tasks.Problem("data", " ".join(c.text), "", "")
     ids = tasks.encode(tasks.prompt(question, c.template, tokenizer), c.template, tokenizer)
@@ -426,4 +426,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

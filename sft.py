@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import model as lm
 import tasks
-from config import Refusal, parse, run, setting
+from config import UserError, parse, run_program, setting
 from engine.batches import micro_batches
 from engine.device import pick_device
 from engine.optimizer import MasterAdamW
@@ -59,7 +59,7 @@ class SFTConfig:
     def __post_init__(self):
         for name in ("steps", "rows", "token_budget", "save_every"):
             if getattr(self, name) < 1:
-                raise Refusal(f"--{name.replace('_', '-')} must be at least 1")
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1")
 
 
 # ---------------------------------------------------------------- the embedded base
@@ -169,18 +169,18 @@ def generated_pairs(rng: random.Random, n: int) -> list[tuple[str, str]]:
 
 
 def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[str, str]]:
-    """(prompt, response) texts from a JSONL file; Refusal names the line."""
+    """(prompt, response) texts from a JSONL file; UserError names the line."""
     pairs = []
     for where, row in files.rows(path):
         for name in (prompt_field, response_field):
             if not isinstance(row.get(name), str):
                 fields = ", ".join(row) or "none"
-                raise Refusal(f"{where}: no text in field {name!r} (fields: {fields})")
+                raise UserError(f"{where}: no text in field {name!r} (fields: {fields})")
         if not row[prompt_field]:
-            raise Refusal(f"{where}: field {prompt_field!r} is empty")
+            raise UserError(f"{where}: field {prompt_field!r} is empty")
         pairs.append((row[prompt_field], row[response_field]))
     if not pairs:
-        raise Refusal(f"{path}: no pairs in it")
+        raise UserError(f"{path}: no pairs in it")
     return pairs
 
 
@@ -189,7 +189,7 @@ def encode_pairs(
 ) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, response ids) of each pair, the stop token at the end.
 
-    Refusal if one does not fit the context.
+    UserError if one does not fit the context.
     """
     context = model.config.max_position_embeddings
     stop = tokenizer.eos_token_id
@@ -204,7 +204,7 @@ def encode_pairs(
     for number, (prompt, response) in enumerate(rows, 1):
         tokens = len(prompt) + len(response)
         if tokens > context:
-            raise Refusal(
+            raise UserError(
                 f"pair {number} has {tokens} tokens, the model's context is {context}: "
                 "shorten it or leave it out"
             )
@@ -290,12 +290,12 @@ def train(settings: SFTConfig) -> dict:
 
 
 def output_folder(path: str) -> Path:
-    """Where the model will be saved; Refusal if something else than a model stands there."""
+    """Where the model will be saved; UserError if something else than a model stands there."""
     out = Path(path).resolve()
     is_model = (out / "model.safetensors").is_file()
     has_content = out.is_dir() and any(out.iterdir())
     if out.is_file() or (has_content and not is_model):
-        raise Refusal(f"--out {path}: there is something else; only a model folder is replaced")
+        raise UserError(f"--out {path}: there is something else; only a model folder is replaced")
     return out
 
 
@@ -331,4 +331,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

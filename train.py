@@ -36,8 +36,7 @@ import plot
 import reward
 import sample
 import tasks
-from config import Refusal, check_settings, check_values, flag_of, parse, setting
-from config import run as run_program
+from config import UserError, check_settings, check_values, flag_of, parse, run_program, setting
 from engine import memory
 from engine.batches import micro_batches
 from engine.decoder import Decoder
@@ -270,24 +269,24 @@ class TrainConfig:
     def __post_init__(self):
         check_settings(self)
         if math.isinf(self.temperature):
-            raise Refusal("--temperature must be a number")
+            raise UserError("--temperature must be a number")
         if self.top_k or self.top_p != 1.0:
-            raise Refusal(
+            raise UserError(
                 "training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, "
                 "or sampler and trainer would disagree about every probability"
             )
         if self.data is None:
             if self.eval_problems == 0:
-                raise Refusal("--eval-problems must be at least 1 without --data")
+                raise UserError("--eval-problems must be at least 1 without --data")
             if self.levels:
-                raise Refusal("--levels chooses rows of --data")
+                raise UserError("--levels chooses rows of --data")
         elif self.task not in ("math", type(self).task):
-            raise Refusal(
+            raise UserError(
                 f"--task {self.task} beside --data: a file has its own problems (--task math "
                 "grades them as maths)"
             )
         if self.data_dir and not self.eval_suite:
-            raise Refusal("--data-dir holds the files of an --eval-suite: name the suite")
+            raise UserError("--data-dir holds the files of an --eval-suite: name the suite")
         files.levels_of(self.levels)
         if self.eval_suite:
             benchmarks.names_of(self.eval_suite)
@@ -532,7 +531,7 @@ def update(
     if on_policy:
         try:
             check_gap(stats, config.max_logprob_gap, model.dtype)
-        except Refusal:
+        except UserError:
             optimizer.drop_gradients()
             raise
     if rollouts:
@@ -593,7 +592,7 @@ def larger(a: float, b: float) -> float:
 
 
 def check_gap(stats: dict, limit: float, dtype: torch.dtype) -> None:
-    """A Refusal if sampler and trainer compute different things.
+    """A UserError if sampler and trainer compute different things.
 
     In fp32 no log-prob may differ by more than `limit`. In bf16 rounding moves single ones
     further; there the mean may not pass a hundred times that. 0 is off.
@@ -608,7 +607,7 @@ def check_gap(stats: dict, limit: float, dtype: torch.dtype) -> None:
         gap = stats["gap_sum"] / stats["tokens"]
         limit = 100 * limit
     if not gap <= limit:  # so that a gap that is no number does not pass
-        raise Refusal(
+        raise UserError(
             f"sampler and trainer disagree before the first update: {what} {gap:.2g}, {limit:g} "
             "is allowed; they compute different things, and the gradient would be wrong "
             "(--max-logprob-gap 0 goes on all the same)"
@@ -683,13 +682,13 @@ def ran_out(error: RuntimeError) -> bool:
 
 @contextmanager
 def out_of_memory(advice: str):
-    """Running out of GPU memory becomes a Refusal that says what to change."""
+    """Running out of GPU memory becomes a UserError that says what to change."""
     try:
         yield
     except RuntimeError as error:
         if not ran_out(error):
             raise
-        raise Refusal(f"out of GPU memory {advice}; --resume takes them") from None
+        raise UserError(f"out of GPU memory {advice}; --resume takes them") from None
 
 
 def sampling_memory(run: Run):
@@ -966,10 +965,10 @@ def resumed(config: TrainConfig, given: set[str]) -> TrainConfig:
     """The configuration of the run that --resume names; `given`: the flags beside it."""
     extra = given - {"resume", "steps", "device"} - OF_THE_MACHINE
     if extra:
-        raise Refusal(f"--resume takes the run's own settings; leave out {flag_of(min(extra))}")
+        raise UserError(f"--resume takes the run's own settings; leave out {flag_of(min(extra))}")
     file = Path(config.resume) / runs.CONFIG
     if not file.is_file():
-        raise Refusal(f"--resume {config.resume}: no run there (no config.json)")
+        raise UserError(f"--resume {config.resume}: no run there (no config.json)")
     stored = model_folder.read_json(file)
     stored.pop("versions", None)
     settings = TrainConfig(**check_values(stored, TrainConfig, str(file)))
@@ -1048,7 +1047,7 @@ def open_run(config: TrainConfig) -> Run:
 def find_problems(config: TrainConfig) -> tuple:
     """(what to train on: a task's name or a list, held-out problems, {benchmark: problems})."""
     if config.data and not Path(config.data).is_file():
-        raise Refusal(
+        raise UserError(
             f"--data {config.data}: there is no such file (README.md says where the recipes' "
             "files are fetched)"
         )
@@ -1075,7 +1074,7 @@ def find_problems(config: TrainConfig) -> tuple:
 
 
 def new_run_folder(config: TrainConfig) -> Path:
-    """--out, or a new name under runs/; a Refusal if there is something in it."""
+    """--out, or a new name under runs/; a UserError if there is something in it."""
     if config.out:
         folder = Path(config.out)
     else:
@@ -1088,7 +1087,7 @@ def new_run_folder(config: TrainConfig) -> Path:
 def fitting(problems: list, prompts: list[list[int]], config: TrainConfig, model) -> list:
     """The problems whose prompts fit the context with their response.
 
-    Of a file the others are passed over aloud. A Refusal if none fits, or if one of a generated
+    Of a file the others are passed over aloud. A UserError if none fits, or if one of a generated
     task does not.
     """
     must_fit = [min(prompts, key=len)] if config.data else prompts
@@ -1109,7 +1108,7 @@ def plan_memory(
 ) -> memory.Setup:
     """What a run will take, said aloud where that is much; `slots` is filled in.
 
-    longest: tokens of a prompt. A Refusal if it cannot fit. --memory-gb limits a GPU; on a CPU it
+    longest: tokens of a prompt. A UserError if it cannot fit. --memory-gb limits a GPU; on a CPU it
     is only what must suffice.
     """
     setup = memory.setup_of(config, longest, budget, dtype.itemsize)

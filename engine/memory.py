@@ -15,7 +15,7 @@ size, F feed-forward size, V vocabulary, L layers, H heads, K key/value heads, D
 import math
 from dataclasses import dataclass, replace
 
-from config import Refusal
+from config import UserError
 from engine.batches import LOGITS_BYTES
 
 # Bytes that the CUDA context and its kernels take outside of torch's allocator.
@@ -244,7 +244,7 @@ def filled(shape, setup: Setup, gb: float, most: int) -> Setup:
 def plan(shape, setup: Setup, gb: float, most: int) -> Setup:
     """The setup that a run uses in `gb`.
 
-    Slots 0 become what fits, at most `most`; the cache stays if it can. Refusal names the flag to
+    Slots 0 become what fits, at most `most`; the cache stays if it can. UserError names the flag to
     change.
     """
     usable = USABLE * gb
@@ -252,13 +252,13 @@ def plan(shape, setup: Setup, gb: float, most: int) -> Setup:
     filled_up = filled(shape, setup, gb, most)
     if update > usable or not filled_up.slots:
         needed = peak(shape, replace(setup, slots=setup.slots or 1))
-        raise Refusal(
+        raise UserError(
             f"this needs {needed:.1f} GB of GPU memory (computed), "
             f"{usable:.1f} can be used: {remedy(shape, setup, gb)}; "
             "`python bench.py memory` has the parts"
         )
     if setup.slots > filled_up.slots and sampling > usable:
-        raise Refusal(
+        raise UserError(
             f"--slots {setup.slots}: {filled_up.slots} fit into {usable:.1f} GB of GPU memory "
             "(computed); 0 takes what fits"
         )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from config import Refusal
+from config import UserError
 
 IN_FLIGHT = 12  # gradients on their way to the CPU, a layer's: more would fill the GPU when the CPU is the slower side
 CHUNK = 2 ** 22  # elements that are updated at a time: each of the six fp32 temporaries takes 17 MB
@@ -103,14 +103,14 @@ class MasterAdamW:
         self.arrived()
         norm = torch.nn.utils.clip_grad_norm_(self.masters, clip_norm)
         if not torch.isfinite(norm):
-            raise Refusal("the gradient is not finite: the weights are left as they were; lower --lr or --updates-per-step "
+            raise UserError("the gradient is not finite: the weights are left as they were; lower --lr or --updates-per-step "
                           "and go on from the last checkpoint")
         for group in self.adam.param_groups:
             group["lr"] = lr
         try:
             self.adam.step()
         except torch.OutOfMemoryError:  # some weights may have moved: not to be repeated
-            raise Refusal("out of GPU memory in AdamW: go on from the last checkpoint with --offload-optimizer") from None
+            raise UserError("out of GPU memory in AdamW: go on from the last checkpoint with --offload-optimizer") from None
         self.drop_gradients()
         with torch.no_grad():
             for i, (p, master) in enumerate(zip(self.params, self.masters)):

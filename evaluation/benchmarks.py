@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tasks
-from config import Refusal
+from config import UserError
 from storage.folders import write_file
 
 GITHUB = "https://raw.githubusercontent.com"
@@ -92,14 +92,14 @@ def names_of(suite: str) -> list[str]:
     """The benchmarks of a suite, each once.
 
     A suite is `math`, the name of a benchmark, or several of these with commas between them.
-    Refusal for an unknown name.
+    UserError for an unknown name.
     """
     known = [*SUITES, *BENCHMARKS]
     found = []
     for word in suite.split(","):
         name = word.strip()
         if name not in known:
-            raise Refusal(
+            raise UserError(
                 f"unknown suite {name!r}: choose {', '.join(known)}, or several with commas"
             )
         found += SUITES.get(name, [name])
@@ -127,7 +127,7 @@ def fetch(benchmark: Benchmark) -> Path:
     content = download(benchmark)
     found = sha256_of(content)
     if found != benchmark.sha256:
-        raise Refusal(
+        raise UserError(
             f"{benchmark.address}: what came has sha256 {found}, not {benchmark.sha256}: try "
             "again, or name a folder that holds the file with --data-dir"
         )
@@ -137,13 +137,13 @@ def fetch(benchmark: Benchmark) -> Path:
 
 
 def download(benchmark: Benchmark) -> bytes:
-    """What stands at the benchmark's address; Refusal if the network does not answer."""
+    """What stands at the benchmark's address; UserError if the network does not answer."""
     try:
         with urllib.request.urlopen(benchmark.address, timeout=SECONDS) as answer:
             return answer.read()
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", "") or error or type(error).__name__
-        raise Refusal(
+        raise UserError(
             f"cannot fetch {benchmark.address} ({reason}): put the file as {benchmark.file} into a "
             "folder and name it with --data-dir, or read a file of your own with --data"
         ) from None
@@ -153,12 +153,12 @@ def find(benchmark: Benchmark, folder: str) -> Path:
     """The benchmark's file in a folder of the user's, unchanged."""
     place = Path(folder) / benchmark.file
     if not place.is_file():
-        raise Refusal(
+        raise UserError(
             f"--data-dir {folder}: there is no {benchmark.file} (it is {benchmark.address})"
         )
     found = sha256_of(place.read_bytes())
     if found != benchmark.sha256:
-        raise Refusal(
+        raise UserError(
             f"{place} has sha256 {found}, not {benchmark.sha256}: not this benchmark; "
             "--data reads any file"
         )
@@ -168,7 +168,7 @@ def find(benchmark: Benchmark, folder: str) -> Path:
 def load(suite: str, folder: str | None = None) -> dict[str, list[tasks.Problem]]:
     """{name: problems in the file's order} of a suite.
 
-    Refusal for an unknown name, a changed file or no network.
+    UserError for an unknown name, a changed file or no network.
     """
     loaded = {}
     for name in names_of(suite):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import reward
 import tasks
-from config import Refusal
+from config import UserError
 from storage.folders import write_file
 
 # Tokens between two marks: a place in the text is known to a few tokens, and the list stays short.
@@ -146,7 +146,7 @@ FACTS = {"countdown": ("numbers", "target"), "kk": ("names", "knights")}  # what
 def read(path: str) -> tuple[dict, dict[str, list[Ungraded]]]:
     """(settings, {benchmark: [(problem, its responses)]}) of a saved file.
 
-    Refusal names a damaged line.
+    UserError names a damaged line.
     """
     settings = {}
     total = 0
@@ -162,7 +162,7 @@ def read(path: str) -> tuple[dict, dict[str, list[Ungraded]]]:
                 else:
                     add_row(row, found)
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise Refusal(
+                raise UserError(
                     f"{path}, line {number}: damaged, or not written by --save ({error})"
                 ) from None
     check_whole(path, number, total, found)
@@ -219,13 +219,13 @@ def check_whole(path: str, lines: int, total: int, found: dict[str, list[Ungrade
     """Refuse a file that lacks responses: `total` were saved, one a line after the first."""
     count = max(lines - 1, 0)
     if lines < 2 or count != total:
-        raise Refusal(
+        raise UserError(
             f"{path}: {count} responses, not the {total} that were saved: the file is damaged"
         )
     for name, problems in found.items():
         sizes = {len(responses) for _, responses in problems}
         if len(sizes) > 1:
-            raise Refusal(
+            raise UserError(
                 f"{path}: the problems of {name} have different numbers of responses: "
                 "the file is damaged"
             )

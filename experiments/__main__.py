@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import Refusal, parse, run, setting
+from config import UserError, parse, run_program, setting
 from engine.device import pick_device
 from experiments import catalogue, lab, results
 
@@ -42,13 +42,13 @@ class LabConfig:
         for name in self.names:
             if name not in catalogue.NAMES:
                 choices = ", ".join(catalogue.NAMES)
-                raise Refusal(f"no experiment {name!r}: choose {choices}")
+                raise UserError(f"no experiment {name!r}: choose {choices}")
         if self.jobs < 1:
-            raise Refusal("--jobs must be at least 1")
+            raise UserError("--jobs must be at least 1")
         pick_device(self.device)
         draws = self.all or self.names
         if draws and not importlib.util.find_spec("matplotlib"):
-            raise Refusal(
+            raise UserError(
                 "the experiments draw with matplotlib: pip install -r requirements-dev.txt"
             )
         if self.seeds:
@@ -61,15 +61,15 @@ def parse_seeds(text: str) -> list[int]:
     parts = [first, last] if dash else text.split(",")
     for part in parts:
         if not part.isdecimal() or len(part) >= 10:
-            raise Refusal(f"--seeds {text}: write 0-4 or 0,1,2")
+            raise UserError(f"--seeds {text}: write 0-4 or 0,1,2")
     if not dash:
         seeds = [int(part) for part in parts]
     elif int(last) - int(first) >= 1000:
-        raise Refusal(f"--seeds {text}: more than 1000")
+        raise UserError(f"--seeds {text}: more than 1000")
     else:
         seeds = list(range(int(first), int(last) + 1))
     if not seeds or len(set(seeds)) < len(seeds):
-        raise Refusal(f"--seeds {text}: none, or one twice")
+        raise UserError(f"--seeds {text}: none, or one twice")
     return seeds
 
 
@@ -90,7 +90,7 @@ def results_folder(config: LabConfig) -> Path:
 def show_again(name: str, folder: Path) -> dict:
     """Read a result and draw it again."""
     if not results.place(folder, name).is_file():
-        raise Refusal(f"no {folder}/{name}.json: run it first, the same without --show")
+        raise UserError(f"no {folder}/{name}.json: run it first, the same without --show")
     result = results.read(name, folder)
     results.draw_picture(result, folder)
     return result
@@ -126,4 +126,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -38,7 +38,7 @@ import torch
 import reward
 import tasks
 import train
-from config import Refusal, parse, setting
+from config import UserError, parse, setting
 from speed import rows as table_rows
 from speed import side_ours, side_transformers, side_trl
 from speed.figures import CONTINUOUS, EVERY_ROW, OURS, STATIC, TRL, Round, figures, quote, table
@@ -82,14 +82,14 @@ class CpuConfig:
         at_least_1 = min(self.repeats, self.threads, self.prompts) >= 1
         at_least_2 = min(self.group, self.context) >= 2
         if not (at_least_1 and at_least_2 and self.max_new_tokens >= 8):
-            raise Refusal(
+            raise UserError(
                 "--repeats, --threads and --prompts must be at least 1, --group and --context at "
                 "least 2, --max-new-tokens at least 8"
             )
         rollouts = self.prompts * self.group
         for cut in numbers("--cuts", self.cuts):
             if rollouts % cut:
-                raise Refusal(f"--cuts {self.cuts}: each must divide {rollouts} rollouts")
+                raise UserError(f"--cuts {self.cuts}: each must divide {rollouts} rollouts")
         chosen(self.rows, KNOWN)
         numbers("--slots", self.slots)
         check_json(self.json)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import Refusal, parse, read_toml, setting
+from config import UserError, parse, read_toml, setting
 from engine.memory import Setup, cpu_gb, filled, parameters, parts, peak, setup_of, token_kv_bytes
 from model import ModelConfig
 from train import TrainConfig
@@ -66,7 +66,7 @@ class MemoryConfig:
             self.rate,
         )
         if min(bounded) < 1:
-            raise Refusal(
+            raise UserError(
                 "--slots, --tokens, --token-budget, --prompt-tokens, --bandwidth, --rate and "
                 "--memory-gb must be at least 1"
             )

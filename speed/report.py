@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from config import Refusal
+from config import UserError
 from speed.floors import Machine
 from speed.measure import spread
 from storage.folders import write_file
@@ -41,23 +41,23 @@ def numbers(flag: str, text: str) -> list[int]:
     words = listed(text)
     for word in words:
         if not word.isdecimal() or int(word) == 0:
-            raise Refusal(f"{flag} {text}: give whole numbers above 0, separated by commas")
+            raise UserError(f"{flag} {text}: give whole numbers above 0, separated by commas")
     return [int(word) for word in words]
 
 
 def chosen(text: str, known: tuple[str, ...]) -> list[str]:
-    """The names of rows, separated by commas; Refusal if one is not known."""
+    """The names of rows, separated by commas; UserError if one is not known."""
     names = listed(text)
     for name in names:
         if name not in known:
-            raise Refusal(f"--rows {name}: choose from {', '.join(known)}")
+            raise UserError(f"--rows {name}: choose from {', '.join(known)}")
     return names
 
 
 def check_json(path: str) -> None:
-    """Refusal if the folder of --json is not there: said now, not after half an hour."""
+    """UserError if the folder of --json is not there: said now, not after half an hour."""
     if not Path(path).parent.is_dir():
-        raise Refusal(f"--json {path}: there is no such folder")
+        raise UserError(f"--json {path}: there is no such folder")
 
 
 # ---------------------------------------------------------------- what is said

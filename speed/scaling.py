@@ -17,7 +17,7 @@ import torch
 
 import model as lm
 import tasks
-from config import Refusal, parse, setting
+from config import UserError, parse, setting
 from sample import Sampling
 from speed import curves, floors, measure, side_ours
 from speed.floors import Machine
@@ -49,18 +49,18 @@ class ScalingConfig:
 
     def __post_init__(self):
         if min(self.repeats, self.threads, self.rows) < 1 or self.max_new_tokens < 8:
-            raise Refusal(
+            raise UserError(
                 "--repeats, --threads and --rows must be at least 1, --max-new-tokens at least 8"
             )
         rollouts = numbers("--rollouts", self.rollouts)
         contexts = numbers("--contexts", self.contexts)
         groups = numbers("--groups", self.groups)
         if min(len(rollouts), len(contexts), len(groups)) < 2:
-            raise Refusal(
+            raise UserError(
                 "--rollouts, --contexts and --groups need two sizes at least: a curve is drawn"
             )
         if any(n % GROUP for n in rollouts) or any(ROLLOUTS % n for n in groups):
-            raise Refusal("--rollouts must be multiples of 16, --groups divisors of 256")
+            raise UserError("--rollouts must be multiples of 16, --groups divisors of 256")
         check_json(self.json)
         check_json(self.plot)
 

@@ -10,7 +10,7 @@ import torch
 import model as lm
 import sample
 import tasks
-from config import Refusal, setting
+from config import UserError, setting
 from engine.device import pick_device
 from speed.floors import Machine, measure_machine
 from speed.lengths import lognormal_lengths
@@ -52,19 +52,19 @@ class RowsConfig:
 
     def __post_init__(self):
         if self.shape != "tiny" and self.shape not in SHAPES:
-            raise Refusal(f"--shape {self.shape}: choose {', '.join(SHAPES)} or tiny")
+            raise UserError(f"--shape {self.shape}: choose {', '.join(SHAPES)} or tiny")
         at_least_1 = min(self.repeats, self.prompts, self.token_budget, self.trl_rows) >= 1
         at_least_2 = min(self.group, self.prompt_tokens) >= 2
         at_least_8 = min(self.max_new_tokens, self.context) >= 8
         if not (at_least_1 and at_least_2 and at_least_8) or self.patience < 0:
-            raise Refusal(
+            raise UserError(
                 "--repeats, --prompts, --token-budget and --trl-rows must be at least 1, --group "
                 "and --prompt-tokens at least 2, --max-new-tokens and --context at least 8"
             )
         chosen(self.rows, ROWS)
         for n in numbers("--rollouts", self.rollouts):
             if n % self.group:
-                raise Refusal(
+                raise UserError(
                     f"--rollouts {self.rollouts}: must be multiples of --group {self.group}"
                 )
         numbers("--slots", self.slots)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from config import Refusal
+from config import UserError
 
 FAMILIES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 WEIGHTS = "model.safetensors"
@@ -35,7 +35,7 @@ WANTED = [
 
 
 def find(path: str) -> Path:
-    """The folder of a path or of a hub id (`owner/name`); Refusal says what to do if there is none.
+    """The folder of a path or of a hub id (`owner/name`); UserError says what to do if there is none.
 
     A path that does not exist here is looked for in the project's own folder, where the embedded
     `base` is.
@@ -44,7 +44,7 @@ def find(path: str) -> Path:
         if folder.exists():
             return folder
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):
-        raise Refusal(
+        raise UserError(
             f"{path} is not a model folder: it does not exist (and is no hub id, owner/name)"
         )
     return fetch(path)
@@ -71,12 +71,12 @@ def fetch(hub_id: str) -> Path:
         )  # seconds; alone the next line would wait for a silent network without end
         return Path(snapshot_download(hub_id, allow_patterns=WANTED))
     except GatedRepoError:
-        raise Refusal(
+        raise UserError(
             f"{hub_id} is gated: accept its licence at https://huggingface.co/{hub_id} and log in with "
             "`hf auth login`"
         ) from None
     except RepositoryNotFoundError:
-        raise Refusal(
+        raise UserError(
             f"{hub_id} is neither a folder here nor a model on huggingface.co: check the spelling, or log in "
             "with `hf auth login` if it is private"
         ) from None
@@ -85,7 +85,7 @@ def fetch(hub_id: str) -> Path:
     ) as error:  # no network fails in many ways, by the version of the library and of what it calls
         cause = error.__cause__ or error
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
-        raise Refusal(
+        raise UserError(
             f"{hub_id} is not a folder here and could not be fetched from huggingface.co ({reason}): check the "
             f"spelling and the network, or run `hf download {hub_id} --local-dir FOLDER` elsewhere and give the "
             "folder's path"
@@ -108,7 +108,7 @@ def weight_map(folder: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and Path(name).name == name for name in found.values()
     ):
-        raise Refusal(
+        raise UserError(
             f"{folder}/{INDEX}: no weight_map of tensor names to file names in it; fetch it again"
         )
     return found
@@ -121,9 +121,9 @@ def read_json(path: Path) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise Refusal(f"{path}: not JSON ({error})") from None
+        raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(found, dict):
-        raise Refusal(f"{path}: not a JSON object")
+        raise UserError(f"{path}: not a JSON object")
     return found
 
 
@@ -137,16 +137,16 @@ def read_config(folder: Path) -> dict:
     family = raw.get("model_type")
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise Refusal(f"{folder}: model_type {family!r} is not supported ({known} are)")
+        raise UserError(f"{folder}: model_type {family!r} is not supported ({known} are)")
     if raw.get("quantization_config"):
-        raise Refusal(
+        raise UserError(
             f"{folder}: quantised weights (quantization_config) are not supported: "
             "take the model in bf16"
         )
     if raw.get("hidden_act", "silu") != "silu":
-        raise Refusal(f"{folder}: activation {raw['hidden_act']!r} is not supported (silu is)")
+        raise UserError(f"{folder}: activation {raw['hidden_act']!r} is not supported (silu is)")
     if raw.get("use_sliding_window") or set(raw.get("layer_types") or ()) - {"full_attention"}:
-        raise Refusal(
+        raise UserError(
             f"{folder}: sliding-window attention is not supported (use_sliding_window, layer_types)"
         )
     raw["rope_theta"], raw["rope_scaling"] = read_rope(raw, folder)
@@ -175,15 +175,15 @@ def read_rope(raw: dict, folder: Path) -> tuple[float, dict | None]:
     """
     rope = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
     if not isinstance(rope, dict) or any(isinstance(value, dict) for value in rope.values()):
-        raise Refusal(
+        raise UserError(
             f"{folder}: rope parameters {rope} are not supported (one set for all layers is)"
         )
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ("default", "llama3"):
-        raise Refusal(f"{folder}: rope scaling {kind!r} is not supported (llama3 is)")
+        raise UserError(f"{folder}: rope scaling {kind!r} is not supported (llama3 is)")
     for part in (rope, raw):
         if part.get("partial_rotary_factor", 1.0) != 1.0:
-            raise Refusal(f"{folder}: partial_rotary_factor is not supported")
+            raise UserError(f"{folder}: partial_rotary_factor is not supported")
     theta = rope.get("rope_theta", raw.get("rope_theta", 10000.0))
     if kind == "default":
         return theta, None
@@ -193,7 +193,7 @@ def read_rope(raw: dict, folder: Path) -> tuple[float, dict | None]:
 def read_tensors(folder: Path, shapes: dict[str, tuple], tied: bool, device):
     """(name, tensor) of each of the tensors that `shapes` names, one after another.
 
-    Only one of them is in memory at a time. A Refusal names what is missing, surplus, misshapen or
+    Only one of them is in memory at a time. A UserError names what is missing, surplus, misshapen or
     damaged. tied: the head is the embedding, and a second copy of it is passed over.
     """
     from safetensors import SafetensorError, safe_open
@@ -215,7 +215,7 @@ def read_tensors(folder: Path, shapes: dict[str, tuple], tied: bool, device):
             ("surplus", names - shapes.keys()),
         ):
             if found:
-                raise Refusal(
+                raise UserError(
                     f"{folder}: {problem} tensor {min(found)} ({len(found)} {problem} in all)"
                 )
         for name in sorted(names):
@@ -224,12 +224,12 @@ def read_tensors(folder: Path, shapes: dict[str, tuple], tied: bool, device):
             with safe_open(str(folder / file_name), "pt", device=str(device)) as file:
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != shapes[name]:
-                    raise Refusal(
+                    raise UserError(
                         f"{folder}: tensor {name} has shape {shape}, config.json says {shapes[name]}"
                     )
                 yield name, file.get_tensor(name)
     except SafetensorError as error:
-        raise Refusal(
+        raise UserError(
             f"{folder}/{file_name} is damaged ({error}); fetch or save it again"
         ) from None
 
@@ -252,7 +252,7 @@ def read_tokenizer(folder: Path):
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
         return tokenizer
     except Exception as error:  # a damaged file fails in many ways, none of them its own
-        raise Refusal(f"{folder}: the tokenizer cannot be read ({error})") from None
+        raise UserError(f"{folder}: the tokenizer cannot be read ({error})") from None
 
 
 def read_stop_ids(folder: Path, tokenizer, vocab_size: int) -> tuple[int, ...]:
@@ -263,19 +263,19 @@ def read_stop_ids(folder: Path, tokenizer, vocab_size: int) -> tuple[int, ...]:
         listed += found if isinstance(found, list) else [found]
     stops = [i for i in listed if i is not None]
     if not stops:
-        raise Refusal(
+        raise UserError(
             f"{folder}: the tokenizer has no stop token (eos_token); responses could never end"
         )
     for i in stops:
         if type(i) is not int or not 0 <= i < vocab_size:
-            raise Refusal(
+            raise UserError(
                 f"{folder}: stop token {i!r} (eos_token_id) is no id of a vocabulary of {vocab_size}"
             )
     return tuple(sorted(set(stops)))
 
 
 def check_complete(folder: Path) -> None:
-    """A Refusal if this is not a model folder with all its files."""
+    """A UserError if this is not a model folder with all its files."""
     missing = missing_files(folder)
     if not missing:
         return
@@ -284,7 +284,7 @@ def check_complete(folder: Path) -> None:
         more = f" (this is a run: give one of its models, {folder}/checkpoints/step-N)"
     elif len(missing) > 1 and (folder / "config.json").is_file():
         more = f" ({len(missing)} files are missing: the download did not end? fetch it again)"
-    raise Refusal(f"{folder} is not a model folder: no {missing[0]} in it{more}")
+    raise UserError(f"{folder} is not a model folder: no {missing[0]} in it{more}")
 
 
 # ---------------------------------------------------------------- writing

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from config import Refusal
+from config import UserError
 from storage.folders import write_file
 
 CONFIG = "config.json"
@@ -41,16 +41,16 @@ def new_name(name: str) -> str:
 
 
 def check_free(folder: Path) -> None:
-    """A Refusal if a new run cannot go into this folder."""
+    """A UserError if a new run cannot go into this folder."""
     if (folder / CONFIG).exists():
-        raise Refusal(
+        raise UserError(
             f"{folder} holds a run already: go on with --resume {folder} or choose another --out"
         )
     if not folder.exists():
         return
     for path in folder.iterdir():
         if not path.name.startswith("."):  # a kill may leave .lock
-            raise Refusal(f"{folder} is not empty and holds no run: choose another --out")
+            raise UserError(f"{folder} is not empty and holds no run: choose another --out")
 
 
 def claim(folder: Path):
@@ -63,7 +63,7 @@ def claim(folder: Path):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.close()
-        raise Refusal(f"{folder}: another process is at work on this run") from None
+        raise UserError(f"{folder}: another process is at work on this run") from None
     return handle
 
 
@@ -120,7 +120,7 @@ def cut_log(path: Path, step: int) -> list[dict]:
             late = record["step"] > step
         except (ValueError, TypeError, KeyError):
             if number < len(lines):  # a kill can break the last line alone
-                raise Refusal(
+                raise UserError(
                     f"{path}, line {number} is damaged: mend or move the file to resume"
                 ) from None
             break
@@ -160,7 +160,7 @@ def write_trainer(checkpoint: Path, optimizer, step: int) -> None:
 def read_trainer(checkpoint: Path, optimizer) -> int:
     """Take up the optimizer's state; returns the step.
 
-    A Refusal if it is damaged or laid out for other parameters.
+    A UserError if it is damaged or laid out for other parameters.
     """
     file = checkpoint / TRAINER
     device = optimizer.masters[0].device
@@ -171,11 +171,11 @@ def read_trainer(checkpoint: Path, optimizer) -> int:
             optimizer.adam.load_state_dict(state["adam"])
         step = state["step"]
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise Refusal(
+        raise UserError(
             f"{file} is damaged ({error}): move that checkpoint away to resume from the one before"
         ) from None
     if names != optimizer.names:
-        raise Refusal(
+        raise UserError(
             f"{file} lays the optimizer's states out for other parameters (an earlier version "
             f"wrote it): it cannot be resumed; begin a new run with --model {checkpoint}"
         )

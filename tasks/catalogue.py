@@ -7,7 +7,7 @@ numbers), and a line in each of the two tables.
 import random
 from collections.abc import Callable
 
-from config import Refusal
+from config import UserError
 from tasks.arithmetic import LONGEST_NUMBER, check_arithmetic, make_arithmetic
 from tasks.countdown import check_countdown, make_countdown
 from tasks.data import check_data, check_math
@@ -37,10 +37,10 @@ CHECKS = {
 def check(answer: str, problem: Problem) -> tuple[bool, bool, str]:
     """(right, parsed, why) of an answer's text, by `problem.task`.
 
-    It never raises because of the answer; Refusal if nothing checks the task.
+    It never raises because of the answer; UserError if nothing checks the task.
     """
     if problem.task not in CHECKS:
-        raise Refusal(f"no checker for task {problem.task!r} (have: {', '.join(CHECKS)})")
+        raise UserError(f"no checker for task {problem.task!r} (have: {', '.join(CHECKS)})")
     checker, longest = CHECKS[problem.task]
     answer = " ".join(answer.split())
     if len(answer) > longest:
@@ -58,17 +58,17 @@ def generator(task: str) -> Callable[[random.Random], Problem]:
     """The function of a random.Random that draws problems of a task.
 
     A task is written `name`, `name:size` or `name:from-to`. A range draws a size for each problem,
-    all as often. Refusal names what is wrong.
+    all as often. UserError names what is wrong.
     """
     name, _, size = task.partition(":")
     if name == "math":
-        raise Refusal("task 'math' has no generator: give it problems with --data (a JSONL file)")
+        raise UserError("task 'math' has no generator: give it problems with --data (a JSONL file)")
     bounds = []
     if size:
         bounds = size.split("-")
     numeric = all(bound.isdecimal() for bound in bounds)
     if name not in GENERATORS or len(bounds) > 2 or not numeric:
-        raise Refusal(
+        raise UserError(
             f"unknown task {task!r}: choose {', '.join(GENERATORS)}, with a size if you like "
             "(countdown:4, kk:3-7), or math with --data"
         )
@@ -78,7 +78,7 @@ def generator(task: str) -> Callable[[random.Random], Problem]:
     first = int(bounds[0])
     last = int(bounds[-1])
     if not smallest <= first <= last <= largest:
-        raise Refusal(f"task {task!r}: the size of {name} goes from {smallest} to {largest}")
+        raise UserError(f"task {task!r}: the size of {name} goes from {smallest} to {largest}")
 
     def make_sized(rng: random.Random) -> Problem:
         if first == last:
@@ -91,7 +91,7 @@ def generator(task: str) -> Callable[[random.Random], Problem]:
 def make_problems(task: str, split: str, seed: str | int, n: int) -> list[Problem]:
     """`n` different problems of one split, a pure function of its arguments.
 
-    Refusal if the task has too few: PATIENCE draws in a row brought nothing new.
+    UserError if the task has too few: PATIENCE draws in a row brought nothing new.
     """
     make_problem = generator(task)
     rng = random.Random(f"{task}/{split}/{seed}")
@@ -105,7 +105,7 @@ def make_problems(task: str, split: str, seed: str | int, n: int) -> list[Proble
             continue
         misses += 1
         if misses > PATIENCE:
-            raise Refusal(
+            raise UserError(
                 f"task {task!r} has only about {len(found)} different {split} problems, not {n}"
             )
     return list(found.values())

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from decimal import Decimal
 
-from config import Refusal
+from config import UserError
 from grader import last_boxed
 from tasks.problem import SPLITS, Problem, split_of
 
@@ -46,7 +46,7 @@ def read_jsonl(
         side[problem.key] = problem
     for split, found in sides.items():
         if not found:
-            raise Refusal(
+            raise UserError(
                 f"{path}: no problem falls on the {split} side (one in ten is held out): "
                 "too few lines"
             )
@@ -63,7 +63,7 @@ def read_rows(
     """The problems of a JSONL file or JSON array in file order, of these levels if any are given.
 
     Fields that are not named are found (QUESTIONS, ANSWERS). Maths rows with an empty or null
-    answer are passed over aloud, in any other task they are refused. Refusal names the line and
+    answer are passed over aloud, in any other task they are refused. UserError names the line and
     what is wrong with it, or says that there are no levels.
     """
     problems = []
@@ -102,17 +102,17 @@ def problem_of(row: dict, question_field: str, answer_field: str, task: str, whe
     return Problem(task, question, answer, key, facts_of(row))
 
 
-def no_such_level(path: str, levels: tuple[int, ...], known_levels: set) -> Refusal:
+def no_such_level(path: str, levels: tuple[int, ...], known_levels: set) -> UserError:
     """For a file of which no row has one of the levels that were asked for."""
     if known_levels <= {None}:
-        return Refusal(f"{path}: its rows have no level or difficulty: leave out --levels")
+        return UserError(f"{path}: its rows have no level or difficulty: leave out --levels")
     asked = ", ".join(map(str, levels))
     have = ", ".join(f"{level:g}" for level in sorted(known_levels - {None}))
-    return Refusal(f"{path}: no problem of level {asked} (have: {have})")
+    return UserError(f"{path}: no problem of level {asked} (have: {have})")
 
 
 def levels_of(text: str) -> tuple[int, ...]:
-    """`3,4,5` or `3-5` as numbers, "" as none; Refusal for anything else."""
+    """`3,4,5` or `3-5` as numbers, "" as none; UserError for anything else."""
     if not text.strip():
         return ()
     levels = []
@@ -128,9 +128,9 @@ def levels_of(text: str) -> tuple[int, ...]:
     return tuple(levels)
 
 
-def unreadable_levels(text: str) -> Refusal:
+def unreadable_levels(text: str) -> UserError:
     """For levels that are neither a list nor a range."""
-    return Refusal(f"--levels {text}: write levels as 3,4,5 or 3-5")
+    return UserError(f"--levels {text}: write levels as 3,4,5 or 3-5")
 
 
 # ---------------------------------------------------------------- rows
@@ -139,7 +139,7 @@ def unreadable_levels(text: str) -> Refusal:
 def rows(path: str) -> Iterator[tuple[str, dict]]:
     """(where, object) for each row of a JSONL file or a JSON array.
 
-    Refusal names a row that is not a JSON object.
+    UserError names a row that is not a JSON object.
     """
     with open(path, "rb") as file:
         is_array = file.read(1) == b"["
@@ -155,23 +155,23 @@ def rows(path: str) -> Iterator[tuple[str, dict]]:
 
 
 def parse_json(text: bytes, where: str):
-    """The value of a JSON text, None of a blank one; Refusal if it is neither."""
+    """The value of a JSON text, None of a blank one; UserError if it is neither."""
     try:
         value = None
         if text.strip():
             value = json.loads(text.decode("utf-8"))
         str(value).encode("utf-8")  # an escaped half of a surrogate pair is JSON, but no text
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, brackets without end
-        raise Refusal(f"{where}: not JSON ({error})") from None
+        raise UserError(f"{where}: not JSON ({error})") from None
     return value
 
 
 def object_of(value, where: str) -> dict:
-    """The value itself if it is a JSON object; Refusal if not."""
+    """The value itself if it is a JSON object; UserError if not."""
     if value is None:
-        raise Refusal(f"{where}: empty")
+        raise UserError(f"{where}: empty")
     if not isinstance(value, dict):
-        raise Refusal(f"{where}: not a JSON object")
+        raise UserError(f"{where}: not a JSON object")
     return value
 
 
@@ -179,7 +179,7 @@ def object_of(value, where: str) -> dict:
 
 
 def question_of(row: dict, field: str, where: str) -> str:
-    """The question; Refusal if there is none."""
+    """The question; UserError if there is none."""
     names = QUESTIONS
     if field:
         names = (field,)
@@ -202,7 +202,7 @@ def answer_names(field: str) -> tuple[str, ...]:
 def answer_of(row: dict, field: str, where: str) -> str:
     """The answer, "" where all its fields that the row has are empty or null.
 
-    Refusal if it has none of them, or only other things in them.
+    UserError if it has none of them, or only other things in them.
     """
     names = answer_names(field)
     for name in names:
@@ -278,7 +278,7 @@ def without_dollars(answer: str) -> str:
     return re.sub(r"(?<!\\)\$", "", answer).strip()
 
 
-def no_text(where: str, names: tuple[str, ...], row: dict) -> Refusal:
+def no_text(where: str, names: tuple[str, ...], row: dict) -> UserError:
     """For a row of which none of the fields `names` holds text.
 
     Those that it has are blamed, else all.
@@ -286,4 +286,4 @@ def no_text(where: str, names: tuple[str, ...], row: dict) -> Refusal:
     blamed = [name for name in names if name in row] or names
     fields = " or ".join(map(repr, blamed))
     have = ", ".join(row) or "none"
-    return Refusal(f"{where}: no text in field {fields} (fields: {have})")
+    return UserError(f"{where}: no text in field {fields} (fields: {have})")

@@ -3,7 +3,7 @@
 The wording is that of the published templates; the source stands with each.
 """
 
-from config import Refusal
+from config import UserError
 from tasks.problem import Problem
 
 TEMPLATES = {
@@ -84,15 +84,15 @@ STOP_STRINGS = {
 def prompt(problem: Problem, template: str, tokenizer) -> str:
     """The text that the model continues.
 
-    Refusal if the template does not fit the problem or the tokenizer.
+    UserError if the template does not fit the problem or the tokenizer.
     """
     if template not in TEMPLATES:
-        raise Refusal(f"unknown template {template!r}: choose {', '.join(TEMPLATES)}")
+        raise UserError(f"unknown template {template!r}: choose {', '.join(TEMPLATES)}")
     if template == "chat":
         return chat_prompt(problem, tokenizer)
     if template == "tinyzero":
         if problem.task != "countdown":
-            raise Refusal(f"template 'tinyzero' states Countdown problems, not {problem.task!r}")
+            raise UserError(f"template 'tinyzero' states Countdown problems, not {problem.task!r}")
         numbers = list(problem.facts["numbers"])
         return TEMPLATES[template].format(numbers=numbers, target=problem.facts["target"])
     return TEMPLATES[template].format(question=problem.question)
@@ -101,7 +101,7 @@ def prompt(problem: Problem, template: str, tokenizer) -> str:
 def chat_prompt(problem: Problem, tokenizer) -> str:
     """The question as a user's message in the tokenizer's own chat template."""
     if not getattr(tokenizer, "chat_template", None):
-        raise Refusal(
+        raise UserError(
             "template 'chat': this tokenizer has no chat template; choose another --template"
         )
     messages = [{"role": "user", "content": problem.question}]

@@ -14,7 +14,7 @@ import bench
 import model as lm
 import reward
 import sample
-from config import Refusal
+from config import UserError
 from sample import Sampling
 from speed import cpu as bench_cpu
 from speed import (
@@ -585,14 +585,14 @@ def test_scaling_says_so_without_matplotlib(monkeypatch, capsys):
     ],
 )
 def test_what_the_user_can_mend_is_refused_in_one_line(monkeypatch, arguments, message):
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         program(monkeypatch, *arguments)
     assert message in str(refused.value)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu_is_refused(monkeypatch, tmp_path):
-    with pytest.raises(Refusal, match="sees no CUDA GPU"):
+    with pytest.raises(UserError, match="sees no CUDA GPU"):
         program(monkeypatch, "cuda", "--json", tmp_path / "x.json")
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import DATA_FOLDER
 
 import eval as program
-from config import Refusal
+from config import UserError
 from evaluation import benchmarks, tables
 from evaluation.benchmarks import BENCHMARKS, PUBLISHED
 
@@ -73,7 +73,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(aime24, network):
 )
 def test_another_file_than_the_pinned_one_is_refused_and_not_kept(content, aime24, network):
     network.content = content
-    with pytest.raises(Refusal, match=f"sha256 .*, not {aime24.sha256}"):
+    with pytest.raises(UserError, match=f"sha256 .*, not {aime24.sha256}"):
         benchmarks.load("aime24")
     assert not (benchmarks.cache_folder() / "aime24.jsonl").exists()
 
@@ -89,7 +89,7 @@ def test_another_file_than_the_pinned_one_is_refused_and_not_kept(content, aime2
 )
 def test_an_unreachable_network_is_one_line_that_names_both_ways_out(error, aime24, network):
     network.content = error
-    with pytest.raises(Refusal) as line:
+    with pytest.raises(UserError) as line:
         benchmarks.load("aime24")
     for part in (aime24.address, "--data-dir", "aime24.jsonl", "--data"):
         assert part in str(line.value)
@@ -101,10 +101,10 @@ def test_a_folder_of_files_is_read_and_the_network_left_alone(aime24, network, t
 
 
 def test_a_changed_or_missing_file_in_a_folder_is_refused(aime24, tmp_path):
-    with pytest.raises(Refusal, match="no aime24.jsonl"):
+    with pytest.raises(UserError, match="no aime24.jsonl"):
         benchmarks.load("aime24", str(tmp_path))
     (tmp_path / "aime24.jsonl").write_text(ROWS.replace("1+1", "1+2"))
-    with pytest.raises(Refusal, match=f"has sha256 [0-9a-f]{{64}}, not {aime24.sha256}.*--data "):
+    with pytest.raises(UserError, match=f"has sha256 [0-9a-f]{{64}}, not {aime24.sha256}.*--data "):
         benchmarks.load("aime24", str(tmp_path))
 
 
@@ -113,7 +113,7 @@ def test_suites_by_name():
     assert benchmarks.names_of("gsm8k, aime24") == ["gsm8k", "aime24"]
     assert benchmarks.names_of("math,aime24") == benchmarks.names_of("math")  # each once
     for suite in ("", "maths", "math,,gsm8k"):
-        with pytest.raises(Refusal, match="unknown suite"):
+        with pytest.raises(UserError, match="unknown suite"):
             benchmarks.names_of(suite)
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import model as lm
 import sft
 import tasks
-from config import Refusal
+from config import UserError
 from storage import model_folder
 from storage.folders import new_folder
 
@@ -61,7 +61,7 @@ UP = "model.layers.1.mlp.up_proj.weight"
     (lambda s: s.update({"model.norm.weight": torch.ones(1)}), r"tensor model\.norm\.weight has shape \(1,\)")])
 def test_a_missing_surplus_or_misshapen_tensor_is_refused_by_name(tiny_folder, edit, says):
     edit_tensors(tiny_folder, edit)
-    with pytest.raises(Refusal, match=says):
+    with pytest.raises(UserError, match=says):
         lm.load(tiny_folder)
 
 
@@ -69,7 +69,7 @@ def test_a_missing_surplus_or_misshapen_tensor_is_refused_by_name(tiny_folder, e
 def test_a_file_of_weights_cut_anywhere_is_refused(tiny_folder, keep):
     path = Path(tiny_folder) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(Refusal, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         lm.load(tiny_folder)
 
 
@@ -100,7 +100,7 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
     (dict(num_key_value_heads=3), "no multiple of num_key_value_heads"), (dict(rope_theta="1e6"), "rope_theta = '1e6'")])
 def test_a_config_that_asks_for_what_is_not_computed_is_refused(tiny_folder, changes, says):
     edit_json(tiny_folder, "config.json", **changes)
-    with pytest.raises(Refusal, match=says):
+    with pytest.raises(UserError, match=says):
         lm.load(tiny_folder)
 
 
@@ -117,13 +117,13 @@ def test_a_config_that_names_such_a_thing_without_using_it_is_read(tokenizer, tm
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_folder_without_one_of_its_files_is_refused(tiny_folder, name):
     (Path(tiny_folder) / name).unlink()
-    with pytest.raises(Refusal, match=f"is not a model folder: no {name}"):
+    with pytest.raises(UserError, match=f"is not a model folder: no {name}"):
         lm.load(tiny_folder)
 
 
 def test_a_config_that_is_not_json_is_refused(tiny_folder):
     (Path(tiny_folder) / "config.json").write_text('{"model_type": "qwen2",')
-    with pytest.raises(Refusal, match="config.json: not JSON"):
+    with pytest.raises(UserError, match="config.json: not JSON"):
         lm.load(tiny_folder)
 
 
@@ -141,7 +141,7 @@ def test_the_stop_tokens_are_those_of_both_configs_and_of_the_tokenizer(tiny_fol
 @pytest.mark.parametrize("wrong", [-1, 10 ** 6, "</s>", [[1]]])
 def test_a_stop_token_that_is_no_id_is_refused(tiny_folder, wrong):
     edit_json(tiny_folder, "generation_config.json", eos_token_id=wrong)
-    with pytest.raises(Refusal, match="stop token .* is no id of a vocabulary"):
+    with pytest.raises(UserError, match="stop token .* is no id of a vocabulary"):
         lm.load(tiny_folder)
 
 
@@ -195,13 +195,13 @@ def test_a_download_that_did_not_end_is_one_line(parts_folder):
     first, second, *_ = sorted(parts_folder.glob("model-*.safetensors"))
     content = second.read_bytes()
     second.write_bytes(content[:-1])
-    with pytest.raises(Refusal, match=f"{second.name} is damaged .*; fetch or save it again"):
+    with pytest.raises(UserError, match=f"{second.name} is damaged .*; fetch or save it again"):
         lm.load(str(parts_folder))
     second.unlink()
-    with pytest.raises(Refusal, match=f"no {second.name} in it"):
+    with pytest.raises(UserError, match=f"no {second.name} in it"):
         lm.load(str(parts_folder))
     first.unlink()
-    with pytest.raises(Refusal, match=f"no {first.name} in it .2 files are missing"):
+    with pytest.raises(UserError, match=f"no {first.name} in it .2 files are missing"):
         lm.load(str(parts_folder))
 
 
@@ -219,7 +219,7 @@ def edit_index(folder, edit):
     (lambda m: m.update({"model.norm.weight": 3}), "no weight_map")])
 def test_an_index_that_does_not_fit_its_parts_is_refused(parts_folder, edit, says):
     edit_index(parts_folder, edit)
-    with pytest.raises(Refusal, match=says):
+    with pytest.raises(UserError, match=says):
         lm.load(str(parts_folder))
 
 
@@ -384,7 +384,7 @@ def test_a_cache_that_lacks_a_part_is_completed(hub, parts_folder, tmp_path):
 def test_a_hub_id_that_is_not_to_be_had_is_one_line(hub, code, says):
     for path in ("/api/models/owner/name", "/api/models/owner/name/revision/main"):
         hub[0][path] = 401, {"X-Error-Code": code} if code else {}, b""
-    with pytest.raises(Refusal, match=says) as refused:
+    with pytest.raises(UserError, match=says) as refused:
         lm.load("owner/name")
     assert "\n" not in str(refused.value)
 
@@ -395,14 +395,14 @@ def test_without_a_network_a_hub_id_is_one_line_at_once(hub, monkeypatch, offlin
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    with pytest.raises(Refusal, match="could not be fetched .*(refused|offline).*hf download owner/name --local-dir"):
+    with pytest.raises(UserError, match="could not be fetched .*(refused|offline).*hf download owner/name --local-dir"):
         lm.load("owner/name")
     assert sum(slept) < 10  # what it waits before it tries again, were it to
 
 
 @pytest.mark.parametrize("path", ["nowhere", "a/b/c", "./owner/name", "owner/", "/owner/name", "~/name"])
 def test_a_path_that_is_no_hub_id_asks_no_network(hub, path):
-    with pytest.raises(Refusal, match="is not a model folder"):
+    with pytest.raises(UserError, match="is not a model folder"):
         lm.load(path)
     assert not hub[1]
 

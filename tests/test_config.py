@@ -11,7 +11,7 @@ import plot
 import sample
 import sft
 import train
-from config import Refusal, parse, setting
+from config import UserError, parse, setting
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def test_flags_are_the_fields_with_dashes_and_have_their_types():
     (["--steps", "ten"], "ten"), (["--limit", "x"], "--limit"), (["--lr", "fast"], "--lr"), (["--loss", "ppo"], "ppo"),
     (["--fast", "yes"], "yes"), (["--fast=true"], "--fast"), (["--loud_voice"], "--loud_voice"), (["stray"], "stray")])
 def test_an_unknown_shortened_or_ill_typed_flag_is_refused(argv, says):
-    with pytest.raises(Refusal, match=re.escape(says)):
+    with pytest.raises(UserError, match=re.escape(says)):
         got(*argv)
 
 
@@ -72,13 +72,13 @@ def test_a_flag_beats_the_recipe_and_the_recipe_beats_the_default(tmp_path):
     ("fast = 1", "fast = 1 is not bool"), ("fast = 'yes'", "fast = 'yes' is not bool"),
     ("limit = 'x'", "not int"), ("steps = 1\nsteps = 2", "r.toml"), ("steps 5", "r.toml")])
 def test_an_unknown_key_or_a_value_of_the_wrong_type_in_a_recipe_is_refused(tmp_path, text, says):
-    with pytest.raises(Refusal, match=re.escape(says)):
+    with pytest.raises(UserError, match=re.escape(says)):
         got(*recipe(tmp_path, text))
 
 
 def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / "r.toml").write_bytes("steps = 5  # là".encode("latin-1"))
-    with pytest.raises(Refusal, match="r.toml"):
+    with pytest.raises(UserError, match="r.toml"):
         got("--recipe", str(tmp_path / "r.toml"))
 
 
@@ -96,14 +96,14 @@ def test_help_explains_every_setting_of_every_program(cls, capsys):
 
 
 @pytest.mark.parametrize("error,line", [
-    (Refusal("no such task:\n  choose\n  another"), "error: no such task: choose another"),
+    (UserError("no such task:\n  choose\n  another"), "error: no such task: choose another"),
     (FileNotFoundError(2, "No such file or directory", "pairs.jsonl"), "error: pairs.jsonl: No such file or directory"),
     (OSError("the disk sulks"), "error: the disk sulks")])
 def test_what_the_user_can_mend_is_one_line_and_status_2(error, line, capsys):
     def main():
         raise error
     with pytest.raises(SystemExit) as stop:
-        config.run(main)
+        config.run_program(main)
     shown = capsys.readouterr()
     assert stop.value.code == 2 and shown.err == line + "\n" and shown.out == ""
 
@@ -112,9 +112,9 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_an_interrupt_is_no_error(caps
     def main(error):
         raise error
     with pytest.raises(ZeroDivisionError):
-        config.run(lambda: main(ZeroDivisionError()))
+        config.run_program(lambda: main(ZeroDivisionError()))
     with pytest.raises(SystemExit) as stop:
-        config.run(lambda: main(KeyboardInterrupt()))
+        config.run_program(lambda: main(KeyboardInterrupt()))
     assert stop.value.code == 128 + signal.SIGINT and capsys.readouterr().err == ""
 
 
@@ -135,6 +135,6 @@ def test_bounds_and_choices_stand_with_the_field_and_hold_wherever_a_value_comes
                         ({"temperature": 0.0}, "--temperature must be above 0"),
                         ({"temperature": float("nan")}, "--temperature must be above 0"),
                         ({"kl_kind": "k4"}, "--kl-kind k4: choose k1, k2, k3")):
-        with pytest.raises(Refusal, match=re.escape(says)):
+        with pytest.raises(UserError, match=re.escape(says)):
             train.TrainConfig(**wrong)
     assert train.TrainConfig(clip_norm=float("inf")).clip_norm == float("inf")

@@ -16,7 +16,7 @@ def refused(monkeypatch, capsys, program, *argv) -> str:
     """Run a program's command line; assert that it ends with status 2 and one line, and return the line."""
     monkeypatch.setattr("sys.argv", [program.__name__, *map(str, argv)])
     with pytest.raises(SystemExit) as stop:
-        config.run(program.main)
+        config.run_program(program.main)
     assert stop.value.code == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: "), lines

@@ -14,7 +14,7 @@ import eval as program
 import model as lm
 import sample
 import tasks
-from config import Refusal, run
+from config import UserError
 from eval import EvalConfig, settled
 from evaluation import Graded, Response, behaviours, figures, responses, summary, tables
 from evaluation.statistics import majority, mean_interval, pass_at_k, share_interval
@@ -323,7 +323,7 @@ def command(monkeypatch, capsys, *flags):
 def refusal(monkeypatch, capsys, *flags):
     monkeypatch.setattr("sys.argv", ["eval.py", *map(str, flags)])
     with pytest.raises(SystemExit) as stop:
-        run(program.main)
+        run_program(program.main)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1
     return error
@@ -623,5 +623,5 @@ def test_a_protocols_length_is_lowered_to_the_context_aloud_and_one_given_by_han
         program.fitted(c, {"protocol"}, 900, prompts).max_new_tokens == 450
     )  # half, if prompts are that long
     assert program.fitted(c, by_hand, 3100, prompts).max_new_tokens == 3000
-    with pytest.raises(Refusal, match="no room for a prompt"):
+    with pytest.raises(UserError, match="no room for a prompt"):
         program.fitted(c, by_hand, 2048, prompts)

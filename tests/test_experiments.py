@@ -20,7 +20,7 @@ import grpo
 import model as lm
 import reward
 import tasks
-from config import Refusal
+from config import UserError
 from experiments import __main__ as program
 from experiments import (
     bugs,
@@ -109,9 +109,9 @@ def test_seeds_are_a_list_or_a_range():
     assert program.parse_seeds("100-104") == [100, 101, 102, 103, 104]
     assert program.parse_seeds("3,1") == [3, 1]
     for text in ("", "a", "4-2", "1,1", "1-2-3", "-1", "1,", "0-1000", "0-9999999999999"):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             program.parse_seeds(text)
-    with pytest.raises(Refusal, match="choose length_bias"):
+    with pytest.raises(UserError, match="choose length_bias"):
         program.LabConfig(names=("lenght_bias",))
 
 
@@ -372,7 +372,7 @@ def test_other_seeds_leave_the_committed_results_alone(monkeypatch, capsys, more
 def test_what_never_ran_cannot_be_shown(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(sys, "argv", ["experiments", "aha", "--show", "--results", str(tmp_path)])
-    with pytest.raises(Refusal, match="run it first"):
+    with pytest.raises(UserError, match="run it first"):
         program.main()
 
 

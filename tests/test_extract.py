@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from config import Refusal
+from config import UserError
 from grader.answer import LONGEST_BOX, last_boxed
 from reward import LONGEST_NUMBER, STYLES, TAGS, extract_answer, read_response
 
@@ -107,7 +107,7 @@ def test_last_number(response, answer):
 
 
 def test_an_unknown_style_is_refused_with_the_choices():
-    with pytest.raises(Refusal, match="'guess'.*auto, boxed, answer-tag, last-number"):
+    with pytest.raises(UserError, match="'guess'.*auto, boxed, answer-tag, last-number"):
         extract_answer("24", "guess")
 
 

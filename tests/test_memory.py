@@ -186,7 +186,7 @@ def test_the_parts_of_the_optimizer_are_what_it_holds(tiny):
     ],
 )
 def test_what_cannot_fit_is_refused_with_the_flag_to_change(shape, gb, setup, says):
-    with pytest.raises(config.Refusal, match=says):
+    with pytest.raises(config.UserError, match=says):
         memory.plan(SHAPES[shape], setup, gb, 256)
 
 
@@ -216,7 +216,7 @@ def weights(folder):
 def test_a_run_that_cannot_fit_writes_nothing_and_slots_change_no_draw(
     tmp_path, tiny_folder, capsys
 ):
-    with pytest.raises(config.Refusal, match="no flag is enough"):
+    with pytest.raises(config.UserError, match="no flag is enough"):
         train.train(settings(tmp_path / "a", tiny_folder, memory_gb=1e-6))
     assert not (tmp_path / "a").exists()
     train.train(settings(tmp_path / "b", tiny_folder))
@@ -294,7 +294,7 @@ def test_memory_that_runs_out_twice_or_while_sampling_is_one_line(
 ):
     with (
         monkeypatch.context() as patch,
-        pytest.raises(config.Refusal, match="--token-budget.*--gradient-checkp.*--offload"),
+        pytest.raises(config.UserError, match="--token-budget.*--gradient-checkp.*--offload"),
     ):
         failing(patch, {1, 2})
         train.train(settings(tmp_path / "a", tiny_folder))
@@ -303,7 +303,7 @@ def test_memory_that_runs_out_twice_or_while_sampling_is_one_line(
         raise torch.AcceleratorError("CUDA error: out of memory")  # the driver's own
 
     monkeypatch.setattr(lm, "KVCache", full)
-    with pytest.raises(config.Refusal, match="lower --slots, 5 now"):
+    with pytest.raises(config.UserError, match="lower --slots, 5 now"):
         train.train(settings(tmp_path / "b", tiny_folder, slots=5))
 
 

@@ -205,7 +205,7 @@ def test_03_sampler_and_trainer_agree_on_every_log_prob(tiny, tokenizer, monkeyp
     for temperature in (1.0, 0.6, 1.5):
         assert logprob_gap(tiny, tokenizer, temperature) < 1e-4
     for setting in (dict(top_k=50), dict(top_p=0.9)):
-        with pytest.raises(config.Refusal, match="whole distribution"):
+        with pytest.raises(config.UserError, match="whole distribution"):
             train.TrainConfig(**setting)
     monkeypatch.setattr(lm, "response_logprobs", temperature_forgotten(lm.response_logprobs))
     assert logprob_gap(tiny, tokenizer, 0.6) > 0.1  # the fault shows
@@ -385,7 +385,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny):
     before = [p.detach().clone() for p in tiny.parameters()]
     for p in tiny.parameters():
         p.grad = torch.full_like(p, float("nan"))
-    with pytest.raises(config.Refusal, match="not finite"):
+    with pytest.raises(config.UserError, match="not finite"):
         optimizer.step(lr=1.0, clip_norm=1.0)
     assert all(torch.equal(p, b) for p, b in zip(tiny.parameters(), before))
     logprobs = torch.full((1, 60), 2.0, requires_grad=True)  # a response that became e^120 times likelier

@@ -13,7 +13,7 @@ import grpo
 import model as lm
 import sample
 import train
-from config import Refusal
+from config import UserError
 from engine import attention
 from engine import optimizer as optim
 from engine.attention import Cached
@@ -137,7 +137,7 @@ def lying_sampler(monkeypatch):
 def test_a_difference_planted_in_the_sampler_stops_the_run(
     tmp_path, tiny_folder, varied_reward, lying_sampler
 ):
-    with pytest.raises(Refusal, match="disagree before the first update.*0.001 is allowed"):
+    with pytest.raises(UserError, match="disagree before the first update.*0.001 is allowed"):
         train.train(settings(tmp_path / "stopped", tiny_folder))
     lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0]  # nothing was updated, nothing saved
@@ -161,7 +161,7 @@ def test_the_limit_is_of_the_largest_gap_in_fp32_and_of_the_mean_in_bf16(dtype, 
         if size < limit:
             train.check_gap(stats, 1e-3, dtype)
             continue
-        with pytest.raises(Refusal, match="max-logprob-gap"):
+        with pytest.raises(UserError, match="max-logprob-gap"):
             train.check_gap(stats, 1e-3, dtype)
         train.check_gap(stats, 0.0, dtype)
 
@@ -172,7 +172,7 @@ def test_a_gap_that_is_no_number_is_seen_in_any_micro_batch(tiny, tokenizer, pla
     rollouts[place].logprobs[0] = float("nan")
     advantage = torch.linspace(-1, 1, len(rollouts))
     c = train.TrainConfig(token_budget=1)  # a row a micro-batch
-    with pytest.raises(Refusal, match="differs by nan"):
+    with pytest.raises(UserError, match="differs by nan"):
         train.update(tiny, optim.MasterAdamW(tiny), rollouts, advantage, 1e-3, c, on_policy=True)
 
 
@@ -184,7 +184,7 @@ def test_a_refused_update_moves_no_weight(tiny, tokenizer):
     before = [p.detach().clone() for p in tiny.parameters()]
     advantage = torch.linspace(-1, 1, len(rollouts))
     c = train.TrainConfig()
-    with pytest.raises(Refusal, match="differs by 0.5"):
+    with pytest.raises(UserError, match="differs by 0.5"):
         train.update(tiny, optimizer, rollouts, advantage, 1e-3, c, on_policy=True)
     assert all(torch.equal(p, q) for p, q in zip(tiny.parameters(), before))
     assert all(p.grad is None for p in tiny.parameters())
@@ -219,7 +219,7 @@ def test_a_checkpoint_of_an_earlier_version_loads_and_its_trainer_state_is_refus
     del state["names"]  # an earlier version did not write them
     torch.save(state, checkpoint / "trainer.pt")
     lm.load(str(checkpoint))
-    with pytest.raises(Refusal, match="earlier version.*--model"):
+    with pytest.raises(UserError, match="earlier version.*--model"):
         train.train(
             train.resumed(
                 train.TrainConfig(resume=str(tmp_path / "run"), steps=3), {"resume", "steps"}

@@ -6,7 +6,7 @@ import pytest
 
 import config
 import plot
-from config import Refusal
+from config import UserError
 
 
 def metrics(folder, steps=6, tail=""):
@@ -51,12 +51,12 @@ def curve(axes, label):
 def test_a_last_line_that_is_still_being_written_is_left_out(tmp_path):
     assert len(plot.read_metrics(metrics(tmp_path / "run", 6, '{"step": 7, "rew'))) == 7
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0')
-    with pytest.raises(Refusal, match="not logged a step"):
+    with pytest.raises(UserError, match="not logged a step"):
         plot.read_metrics(tmp_path / "run")
 
 
 def test_a_broken_line_before_the_last_is_refused_by_its_number(tmp_path):
-    with pytest.raises(Refusal, match="line 4: not JSON"):
+    with pytest.raises(UserError, match="line 4: not JSON"):
         plot.read_metrics(metrics(tmp_path / "run", 2, '{"step": 3, "rew\n{"step": 4}\n'))
 
 
@@ -103,9 +103,9 @@ def test_a_run_before_its_first_step_is_drawn(tmp_path, drawn):
 
 def test_a_missing_run_is_refused_and_nothing_is_drawn(tmp_path, drawn):
     run = metrics(tmp_path / "run")
-    with pytest.raises(Refusal, match="nowhere: no metrics.jsonl"):
+    with pytest.raises(UserError, match="nowhere: no metrics.jsonl"):
         plot.plot([run, str(tmp_path / "nowhere")], str(tmp_path / "out.png"))
-    with pytest.raises(Refusal, match="name a run folder"):
+    with pytest.raises(UserError, match="name a run folder"):
         plot.PlotConfig()
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
@@ -115,6 +115,6 @@ def test_a_kind_of_picture_that_cannot_be_written_is_one_line(tmp_path, drawn, m
         "sys.argv", ["plot.py", metrics(tmp_path / "run"), "--out", str(tmp_path / "curves.txt")]
     )
     with pytest.raises(SystemExit) as stop:
-        config.run(plot.main)
+        config.run_program(plot.main)
     assert stop.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["run"]

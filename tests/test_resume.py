@@ -147,7 +147,7 @@ def test_what_belongs_to_the_machine_may_change_at_a_resume(tmp_path, tiny_folde
     more = dict(slots=5, token_budget=60, gradient_checkpointing=True, offload_optimizer=True)
     train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2, **more), {"resume", "steps", *more}))
     assert json.loads((tmp_path / "run" / "config.json").read_text())["slots"] == 5
-    with pytest.raises(config.Refusal, match="leave out --optimizer-states"):  # other states than those that are saved
+    with pytest.raises(config.UserError, match="leave out --optimizer-states"):  # other states than those that are saved
         train.resumed(train.TrainConfig(resume=str(tmp_path / "run")), {"resume", "optimizer_states"})
 
 
@@ -187,7 +187,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path, tiny_folder):
     train.train(settings(folder, tiny_folder, steps=1))
     before = (folder / "metrics.jsonl").read_bytes()
     held = runs.claim(folder)
-    with pytest.raises(config.Refusal, match="another process"):
+    with pytest.raises(config.UserError, match="another process"):
         train.train(train.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
     assert (folder / "metrics.jsonl").read_bytes() == before
     held.close()
@@ -201,9 +201,9 @@ def test_resume_takes_more_steps_but_no_other_setting(tmp_path, tiny_folder):
     assert c.steps == 2 and c.group_size == 4
     train.train(c)
     assert runs.checkpoints(folder)[-1].name == "step-2"
-    with pytest.raises(config.Refusal, match="leave out --lr"):
+    with pytest.raises(config.UserError, match="leave out --lr"):
         train.resumed(train.TrainConfig(resume=str(folder), lr=1.0), {"resume", "lr"})
-    with pytest.raises(config.Refusal, match="no run there"):
+    with pytest.raises(config.UserError, match="no run there"):
         train.resumed(train.TrainConfig(resume=str(tmp_path / "none")), {"resume"})
 
 
@@ -220,7 +220,7 @@ def test_a_full_disk_during_a_save_is_one_line_and_loses_nothing(tmp_path, tiny_
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     monkeypatch.setattr("sys.argv", ["train.py", "--resume", str(folder), "--steps", "3"])
     with pytest.raises(SystemExit) as stop:
-        config.run(train.main)
+        config.run_program(train.main)
     assert stop.value.code == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "No space left" in said
@@ -247,5 +247,5 @@ def test_a_run_folder_holds_what_the_readme_says(tmp_path, tiny_folder):
     group = json.loads((folder / "rollouts.jsonl").read_text().splitlines()[0])
     assert len(group["responses"]) == 4 and {"text", "total", "advantage", "why"} <= group["responses"][0].keys()
     assert (folder / "checkpoints" / "step-2" / "model.safetensors").is_file()
-    with pytest.raises(config.Refusal, match="holds a run already"):
+    with pytest.raises(config.UserError, match="holds a run already"):
         train.train(replace(settings(folder, tiny_folder, steps=2)))

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import tasks
-from config import Refusal
+from config import UserError
 from grader import last_boxed
 from reward import REWARDS, TAGS, extract_answer, read_response, score
 from tasks import Problem, check
@@ -149,10 +149,10 @@ def test_a_response_that_hit_the_length_limit_earns_nothing(name, response):
 
 def test_unknown_reward_is_refused_with_the_choices():
     with pytest.raises(
-        Refusal, match="'r2'.*r1, r1_language, dr_grpo, tinyzero, simplerl, logic_rl"
+        UserError, match="'r2'.*r1, r1_language, dr_grpo, tinyzero, simplerl, logic_rl"
     ):
         score("r2", "", SUM)
-    with pytest.raises(Refusal, match="chess"):
+    with pytest.raises(UserError, match="chess"):
         check("e4", Problem("chess", "", "", ""))
 
 
@@ -756,7 +756,7 @@ def test_boxes_and_numbers_have_no_format_to_break():
 
 
 def test_an_unknown_style_is_refused():
-    with pytest.raises(Refusal, match="'guess'"):
+    with pytest.raises(UserError, match="'guess'"):
         score("r1", "24", SUM, style="guess")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import model as lm
 import sample
-from config import Refusal
+from config import UserError
 from engine import attention
 from engine.attention import Filling
 from engine.decoder import Decoder
@@ -92,7 +92,7 @@ def test_an_id_of_probability_0_is_never_drawn_even_at_the_ends(uniform, limits)
     dict(max_new_tokens=0), dict(temperature=-1.0), dict(temperature=math.nan), dict(top_k=-1), dict(top_p=0.0),
     dict(top_p=1.1), dict(min_p=-0.1), dict(min_p=2.0), dict(stop_strings=("",))])
 def test_a_setting_without_a_meaning_is_refused(wrong):
-    with pytest.raises(Refusal, match=next(iter(wrong)).replace("stop_strings", "stop string")):
+    with pytest.raises(UserError, match=next(iter(wrong)).replace("stop_strings", "stop string")):
         Sampling(**wrong)
 
 
@@ -288,9 +288,9 @@ def test_a_greedy_rollout_is_what_the_uncached_model_says_from_a_prompt_of_any_l
 def test_a_prompt_and_its_response_may_fill_the_context_but_not_pass_it(tiny, tokenizer):
     context = tiny.config.max_position_embeddings
     assert sample.generate(tiny, tokenizer, [[5] * (context - 20), [6]], Sampling(20))[0].response
-    with pytest.raises(Refusal, match=f"{context - 19} tokens and 20 new ones do not fit.* context of {context}"):
+    with pytest.raises(UserError, match=f"{context - 19} tokens and 20 new ones do not fit.* context of {context}"):
         sample.generate(tiny, tokenizer, [[6], [5] * (context - 19)], Sampling(20))
-    with pytest.raises(Refusal, match="empty prompt"):
+    with pytest.raises(UserError, match="empty prompt"):
         sample.generate(tiny, tokenizer, [[6], []], Sampling(20))
 
 

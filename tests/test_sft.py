@@ -17,7 +17,7 @@ from test_must_hold import Recorder, close
 import model as lm
 import sft
 import tasks
-from config import Refusal
+from config import UserError
 from engine import batches
 
 # ---------------------------------------------------------------- the tokenizer
@@ -110,14 +110,14 @@ def test_generated_pairs_are_training_problems_in_the_stated_mixture(texts):
 def test_a_bad_pair_is_refused_by_its_line(tmp_path, line, says):
     good = json.dumps({"prompt": "a", "response": "b"})
     (tmp_path / "p.jsonl").write_text("\n".join([good, line, good]) + "\n")
-    with pytest.raises(Refusal, match="line 2: .*" + says):
+    with pytest.raises(UserError, match="line 2: .*" + says):
         sft.read_pairs(str(tmp_path / "p.jsonl"), "prompt", "response")
 
 
 def test_a_file_without_pairs_or_not_in_utf_8_is_refused(tmp_path):
     for content, says in (("", "no pairs"), ('{"prompt": "Où?", "response": "là"}\n', "line 1")):
         (tmp_path / "p.jsonl").write_bytes(content.encode("latin-1"))
-        with pytest.raises(Refusal, match=says):
+        with pytest.raises(UserError, match=says):
             sft.read_pairs(str(tmp_path / "p.jsonl"), "prompt", "response")
 
 
@@ -339,6 +339,6 @@ def test_a_pair_longer_than_the_context_is_refused_before_training(tmp_path, tin
         steps=1,
         device="cpu",
     )
-    with pytest.raises(Refusal, match="context"):
+    with pytest.raises(UserError, match="context"):
         sft.train(c)
     assert not (tmp_path / "o").exists()

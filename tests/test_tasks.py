@@ -16,7 +16,7 @@ import pytest
 from conftest import DATA_FOLDER
 
 import tasks
-from config import Refusal
+from config import UserError
 from reward import read_response
 from tasks import Problem, files, traces
 
@@ -168,7 +168,7 @@ def test_draw_gives_as_many_problems_as_there_are_and_refuses_one_more():
         exist = sum(tasks.split_of(key) == split for key in keys)
         assert {p.key for p in tasks.make_problems("countdown:2", split, 0, exist)} <= keys
         with pytest.raises(
-            Refusal, match=f"only about {exist} different {split} problems, not {exist + 1}"
+            UserError, match=f"only about {exist} different {split} problems, not {exist + 1}"
         ):
             tasks.make_problems("countdown:2", split, 0, exist + 1)
 
@@ -201,7 +201,7 @@ def test_draw_refuses_only_if_the_task_has_fewer_problems():
     ],
 )
 def test_an_unknown_task_or_size_is_refused(task):
-    with pytest.raises(Refusal, match="task"):
+    with pytest.raises(UserError, match="task"):
         tasks.make_problems(task, "train", 0, 1)
 
 
@@ -250,7 +250,7 @@ def write(tmp_path, lines):
 )
 def test_a_bad_line_of_a_file_is_refused_by_its_number_with_a_reason(tmp_path, line, says):
     path = write(tmp_path, [*good_lines()[:40], line, *good_lines()[40:]])
-    with pytest.raises(Refusal, match=f"line 41: .*{says}"):
+    with pytest.raises(UserError, match=f"line 41: .*{says}"):
         tasks.read_jsonl(path)
 
 
@@ -259,7 +259,7 @@ def test_a_worked_answer_that_ends_at_its_marks_is_refused(tmp_path):
         tmp_path,
         [*good_lines(), json.dumps({"question": "What is 60+1?", "answer": "60+1=61\n#### "})],
     )
-    with pytest.raises(Refusal, match="line 61"):
+    with pytest.raises(UserError, match="line 61"):
         tasks.read_jsonl(path)
 
 
@@ -268,13 +268,13 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
     Path(path).write_bytes(
         Path(path).read_bytes() + '{"question": "Où?", "answer": "là"}\n'.encode("latin-1")
     )
-    with pytest.raises(Refusal, match="line 61"):
+    with pytest.raises(UserError, match="line 61"):
         tasks.read_jsonl(path)
 
 
 def test_a_file_too_small_for_both_sides_is_refused(tmp_path):
     for lines in ([], good_lines(1)):
-        with pytest.raises(Refusal, match="too few lines"):
+        with pytest.raises(UserError, match="too few lines"):
             tasks.read_jsonl(write(tmp_path, lines))
 
 
@@ -358,9 +358,9 @@ def test_fields_named_by_hand_beat_those_that_are_found(tmp_path):
         assert (
             read(tmp_path, row, question_field="question", answer_field=field)[0].answer == answer
         )
-    with pytest.raises(Refusal, match="line 1: no text in field 'gold'"):
+    with pytest.raises(UserError, match="line 1: no text in field 'gold'"):
         read(tmp_path, row, answer_field="gold")
-    with pytest.raises(Refusal, match="line 1: no text in field 'title'"):
+    with pytest.raises(UserError, match="line 1: no text in field 'title'"):
         read(tmp_path, row, question_field="title")
 
 
@@ -376,7 +376,7 @@ def test_fields_named_by_hand_beat_those_that_are_found(tmp_path):
     ],
 )
 def test_a_row_without_an_answer_is_refused_by_its_line(tmp_path, row, says):
-    with pytest.raises(Refusal, match=f"line 2: no text in field .*{says}"):
+    with pytest.raises(UserError, match=f"line 2: no text in field .*{says}"):
         read(tmp_path, {"problem": "p", "answer": "1"}, row)
 
 
@@ -388,7 +388,7 @@ def test_an_empty_answer_is_passed_over_aloud_in_maths_and_refused_elsewhere(tmp
     ]
     assert [p.question for p in read(tmp_path, *rows)] == ["p"]
     assert "passed over, without an answer: line 2, line 3" in capsys.readouterr().err
-    with pytest.raises(Refusal, match="line 2"):
+    with pytest.raises(UserError, match="line 2"):
         read(tmp_path, *rows, task="data")
 
 
@@ -412,7 +412,7 @@ def test_a_json_array_is_read_like_lines_and_refused_by_row(tmp_path):
         ("[" * 10**5, "not JSON"),
     ):
         (tmp_path / "a.json").write_text(text)
-        with pytest.raises(Refusal, match=says):
+        with pytest.raises(UserError, match=says):
             tasks.read_rows(str(tmp_path / "a.json"))
 
 
@@ -449,9 +449,9 @@ def test_what_else_a_row_states(tmp_path, row, facts):
 def test_levels_choose_rows(tmp_path):
     rows = [{"problem": f"q{i}", "answer": i, "level": i % 6} for i in range(60)]
     assert [int(p.answer) % 6 for p in read(tmp_path, *rows, levels=(3, 5))] == [3, 5] * 10
-    with pytest.raises(Refusal, match=r"no problem of level 7, 8 \(have: 0, 1, 2, 3, 4, 5\)"):
+    with pytest.raises(UserError, match=r"no problem of level 7, 8 \(have: 0, 1, 2, 3, 4, 5\)"):
         read(tmp_path, *rows, levels=(7, 8))
-    with pytest.raises(Refusal, match="no level or difficulty"):
+    with pytest.raises(UserError, match="no level or difficulty"):
         read(tmp_path, {"problem": "q", "answer": 1}, levels=(3,))
 
 
@@ -465,7 +465,7 @@ def test_levels_are_written_as_a_list_or_a_range(text, levels):
 
 @pytest.mark.parametrize("text", ["three", "3-", "5-3", "3,,4", "-3", "3.5", "1-9999999"])
 def test_other_levels_are_refused(text):
-    with pytest.raises(Refusal, match="3,4,5 or 3-5"):
+    with pytest.raises(UserError, match="3,4,5 or 3-5"):
         files.levels_of(text)
 
 
@@ -562,13 +562,13 @@ def test_tinyzero_states_countdown_and_refuses_anything_else():
     numbers, target = list(problem.facts["numbers"]), problem.facts["target"]
     text = tasks.prompt(problem, "tinyzero", None)
     assert f"User: Using the numbers {numbers}, create an equation that equals {target}. " in text
-    with pytest.raises(Refusal, match="not 'kk'"):
+    with pytest.raises(UserError, match="not 'kk'"):
         tasks.prompt(tasks.make_problems("kk", "train", 0, 1)[0], "tinyzero", None)
 
 
 def test_chat_is_the_tokenizers_own_template_and_refused_without_one(tokenizer):
     problem = Problem("data", "Hello {name}?", "", "")
-    with pytest.raises(Refusal, match="no chat template"):
+    with pytest.raises(UserError, match="no chat template"):
         tasks.prompt(problem, "chat", tokenizer)
     chatty = copy.deepcopy(tokenizer)
     chatty.chat_template = (
@@ -579,7 +579,7 @@ def test_chat_is_the_tokenizers_own_template_and_refused_without_one(tokenizer):
 
 
 def test_an_unknown_template_is_refused():
-    with pytest.raises(Refusal, match="unknown template 'haiku'"):
+    with pytest.raises(UserError, match="unknown template 'haiku'"):
         tasks.prompt(Problem("data", "", "", ""), "haiku", None)
 
 
