@@ -55,7 +55,7 @@ def our_decode(model, slots: int, context: int, steps: int):
         d.count.zero_()
         d.limit.fill_(most)
         d.alive.fill_(True)
-        return seconds_of(lambda: d.advance([(slots, first)], steps, sample.decode_step, Sampling()), model.device) / steps
+        return seconds_of(lambda: d.advance([(slots, first + 1)], steps, sample.decode_step, Sampling()), model.device) / steps
     return call
 
 
