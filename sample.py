@@ -2,78 +2,104 @@
 
     python sample.py --model base "Using 3, 7 and 12 exactly once each, make 24 with + - * /." -n 4
 
-Each prompt is prefilled once and its keys and values are copied to its group. The live rows are always the first n
-slots of the cache: a row that ends gives its slot to the next one in the queue or, when the queue is empty, to the last
-live row, as soon as the host looks: after each step on a CPU, on a GPU after some, before which the row is frozen. Rows
+`generate` is continuous batching. Every rollout that decodes sits in a slot of the KV cache. A step
+draws one id for each of them; a rollout that ends leaves its slot to the next one in the queue or,
+when the queue is empty, to another row, so that the slots in use are always the first. The host
+checks for ends after each step on a CPU; on a GPU after some, before which the row is frozen. Rows
 have their own positions and lengths; nothing is padded on the left.
 
-A row's random numbers are fixed by (seed, which rollout, which position): the slot it happens to sit in, its neighbours
-and the number of slots do not change what it draws. (Up to rounding: a GPU multiplies 64 rows by other kernels than 8.)
+A rollout's random numbers are fixed by (seed, which rollout, which position): the slot it happens
+to sit in, its neighbours and the number of slots do not change what it draws. (Up to rounding: a
+GPU multiplies 64 rows by other kernels than 8.)
+
+Shapes: B rows that decode, V vocabulary. What makes a step fast stands in engine/: decoder.py holds
+the slots' buffers and a GPU's graphs, placement.py decides which row sits in which slot.
 
 Left out on purpose: beam search, repetition penalties, speculative decoding, paged memory.
 """
+
 import functools
-import itertools
 import math
 from collections import deque
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
 import model as lm
 import tasks
 from config import UserError, parse, run_program, setting
 from engine.attention import Causal, Filling, Packed
-from engine.decoder import Decoder
+from engine.decoder import MOST_SLOTS, Decoder
 from engine.device import pick_device
+from engine.placement import Placement
 
 ONE_STRIDE = 4096  # ids: up to here the sums of blocks cost more than they save
-LAST_BELOW_1 = 1 - 2 ** -40  # rounding must not point past the end of a block
-LOOK = 16  # steps on a GPU between two looks of the host: a row that ends idles for half as many on average
+LAST_BELOW_1 = 1 - 2**-40  # rounding must not point past the end of a block
+CHECK_EVERY_ON_GPU = 16  # steps: a row that ends idles for half as many on average
 
 
 @dataclass
 class Rollout:
-    """One response, from the sampler to the gradient: ids are kept, text exists for rewards and logs only."""
+    """One response, from the sampler to the gradient.
+
+    Ids are kept; text exists for rewards and logs only.
+    """
+
     prompt: list[int]  # ids
     response: list[int] = field(default_factory=list)  # ids; the stop token is the last of them
-    logprobs: list[float] = field(default_factory=list)  # of each response id, at the moment it was drawn
+    logprobs: list[float] = field(default_factory=list)  # of each response id, when it was drawn
     finished: bool = False  # ended by itself, not by the length limit
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How to draw, and when to stop."""
+
     max_new_tokens: int = 256
     temperature: float = 1.0  # 0 is greedy
     top_k: int = 0  # keep the k likeliest ids; 0 keeps all
     top_p: float = 1.0  # keep the smallest set of ids with this much probability
     min_p: float = 0.0  # keep ids with at least this share of the likeliest id's probability
-    stop_strings: tuple[str, ...] = ()  # end a response when its text ends in one; kept in the output
+    stop_strings: tuple[str, ...] = ()  # end a response when its text ends in one; it stays there
 
     def __post_init__(self):
-        for ok, what in ((self.max_new_tokens >= 1, "max_new_tokens must be at least 1"),
-                         (self.temperature >= 0, "temperature must not be negative"),
-                         (self.top_k >= 0, "top_k must not be negative"),
-                         (0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
-                         (0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
-                         (all(self.stop_strings), "a stop string must not be empty")):
-            if not ok:
-                raise UserError(what)
+        requirements = {
+            "max_new_tokens must be at least 1": self.max_new_tokens >= 1,
+            "temperature must not be negative": self.temperature >= 0,
+            "top_k must not be negative": self.top_k >= 0,
+            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
+            "min_p must be between 0 and 1": 0 <= self.min_p <= 1,
+            "a stop string must not be empty": all(self.stop_strings),
+        }
+        for requirement, is_met in requirements.items():
+            if not is_met:
+                raise UserError(requirement)
 
 
-def keep_likely(logits, s: Sampling):
-    """logits [B, V] with the ids that top-k, top-p and min-p drop at -inf; the likeliest id always stays."""
-    if s.top_k:
-        logits = logits.masked_fill(logits < logits.topk(min(s.top_k, logits.shape[1])).values[:, -1:], float("-inf"))
-    if s.min_p:
-        floor = logits.max(dim=1, keepdim=True).values + torch.tensor(s.min_p).log().item()
+# ---------------------------------------------------------------- drawing an id
+
+
+def keep_likely(logits, sampling: Sampling):
+    """logits [B, V] with the ids that top-k, top-p and min-p drop at -inf.
+
+    The likeliest id always stays.
+    """
+    if sampling.top_k > 0:
+        k = min(sampling.top_k, logits.shape[1])
+        last_kept = logits.topk(k).values[:, -1:]  # (B, 1)
+        logits = logits.masked_fill(logits < last_kept, float("-inf"))
+    if sampling.min_p > 0:
+        likeliest = logits.max(dim=1, keepdim=True).values
+        floor = likeliest + torch.tensor(sampling.min_p).log().item()
         logits = logits.masked_fill(logits < floor, float("-inf"))
-    if s.top_p < 1:
+    if sampling.top_p < 1:
         ordered, order = logits.sort(dim=1, descending=True)
-        before = ordered.softmax(1).cumsum(1) - ordered.softmax(1)  # probability of the ids before this one
-        drop = torch.empty_like(before, dtype=torch.bool).scatter_(1, order, before >= s.top_p)
+        probability = ordered.softmax(1)
+        before = probability.cumsum(1) - probability  # of the ids before this one
+        drop = torch.empty_like(before, dtype=torch.bool)
+        drop.scatter_(1, order, before >= sampling.top_p)
         logits = logits.masked_fill(drop, float("-inf"))
     return logits
 
@@ -81,29 +107,60 @@ def keep_likely(logits, s: Sampling):
 @functools.lru_cache(maxsize=8)
 def block_width(vocabulary: int) -> int:
     """The largest divisor of a vocabulary's size up to its square root: 128 of Qwen's 151,936."""
-    return max(d for d in range(1, math.isqrt(vocabulary) + 1) if vocabulary % d == 0)
+    width = math.isqrt(vocabulary)
+    while vocabulary % width != 0:
+        width -= 1
+    return width
 
 
 def invert(weight, uniform):
-    """Where the cumulative sum of weight [B, n] passes uniform [B, 1] of its whole: (place [B, 1], edges [B, n])."""
-    # fp64, since a GPU adds in parallel: fp32 edges need not rise, and an id of probability 0 could be drawn.
+    """Where the cumulative sum of weight [B, n] passes uniform [B, 1] of its whole.
+
+    Returns (place [B, 1], edges [B, n]); the edges are the cumulative sums.
+    """
+    # In fp64, since a GPU adds in parallel: fp32 edges need not rise, and an id of probability 0
+    # could be drawn.
     edges = weight.cumsum(1, dtype=torch.float64)
-    # right=True: the first edge beyond the number, which skips what has no weight; the last edge itself is never reached.
+    # right=True: the first edge beyond the number, which skips what has no weight; the last edge
+    # itself is never reached.
     place = torch.searchsorted(edges, uniform * edges[:, -1:], right=True)
-    return place.clamp_max(edges.shape[1] - 1), edges  # the clamp is for weights that are not numbers
+    return place.clamp_max(
+        edges.shape[1] - 1
+    ), edges  # the clamp is for weights that are no numbers
 
 
-def draw(logits, uniform, s: Sampling):
+def invert_in_two_strides(weight, uniform):
+    """`invert` for a large vocabulary: first to a block of ids, then to one of them.
+
+    Returns (ids [B, 1], edges of the blocks [B, blocks]).
+    """
+    width = block_width(weight.shape[1])
+    blocks = weight.unflatten(1, (-1, width))  # (B, blocks, width)
+    # In fp64 the sum would copy all of the weights first; `invert` adds the sums up in fp64.
+    sums = blocks.sum(-1)  # (B, blocks)
+    block, edges = invert(sums, uniform)
+    mass = sums.gather(1, block)
+    begin = edges.gather(1, block) - mass
+    how_far = (uniform * edges[:, -1:] - begin) / mass  # into the block, as a share of it
+    chosen = block[..., None].expand(-1, 1, width)
+    within = blocks.gather(1, chosen).squeeze(1)  # (B, width)
+    place, _ = invert(within, how_far.clamp(0, LAST_BELOW_1))
+    return block * width + place, edges
+
+
+def draw(logits, uniform, sampling: Sampling):
     """One id a row: logits [B, V], uniform [B] in [0, 1) to (ids [B], their log-probs [B]).
 
-    The log-prob is that of the distribution drawn from: after temperature and after what top-k, top-p and min-p drop.
-    Greedy reports it at temperature 1. Drawing inverts the cumulative distribution, one uniform number a token; of a large
-    vocabulary in two strides, first to a block of ids, then to one of them, so that without top-k, top-p and min-p there
-    is one fp32 tensor [B, V] and no second (156 MB of Qwen's at 256 rows).
+    The log-prob is that of the distribution drawn from: after temperature and after what top-k,
+    top-p and min-p drop. Greedy reports it at temperature 1. Drawing inverts the cumulative
+    distribution, one uniform number a token; without top-k, top-p and min-p there is one fp32
+    tensor [B, V] and no second (156 MB of Qwen's at 256 rows).
     """
-    temperature = s.temperature
-    if temperature and (s.top_k or s.min_p or s.top_p < 1):
-        logits, temperature = keep_likely(logits.float() / temperature, s), 1.0
+    temperature = sampling.temperature
+    cuts = sampling.top_k > 0 or sampling.min_p > 0 or sampling.top_p < 1
+    if cuts and temperature > 0:
+        logits = keep_likely(logits.float() / temperature, sampling)
+        temperature = 1.0
     top, best = logits.max(dim=1, keepdim=True)
     weight = logits - top.float()  # (B, V), fp32 whatever the logits are
     if temperature not in (0, 1):
@@ -114,248 +171,346 @@ def draw(logits, uniform, s: Sampling):
     if weight.shape[1] <= ONE_STRIDE:
         ids, edges = invert(weight, uniform[:, None])
     else:
-        blocks = weight.unflatten(1, (-1, block_width(weight.shape[1])))  # (B, blocks, ids of a block)
-        sums = blocks.sum(-1)  # in fp64 it would copy all of the weights first; `invert` adds the sums up in fp64
-        block, edges = invert(sums, uniform[:, None])
-        mass = sums.gather(1, block)
-        share = (uniform[:, None] * edges[:, -1:] - edges.gather(1, block) + mass) / mass  # how far into the block
-        within = blocks.gather(1, block[..., None].expand(-1, 1, blocks.shape[2])).squeeze(1)
-        ids = block * blocks.shape[2] + invert(within, share.clamp(0, LAST_BELOW_1))[0]
-    return ids.squeeze(1), (weight.gather(1, ids) / edges[:, -1:]).log().squeeze(1).float()
+        ids, edges = invert_in_two_strides(weight, uniform[:, None])
+    probability = weight.gather(1, ids) / edges[:, -1:]
+    return ids.squeeze(1), probability.log().squeeze(1).float()
 
 
-def decode_step(decoder: Decoder, spans: list[tuple[int, int]], sampling: Sampling) -> None:
-    """Draw one id for each of the first rows; those that are not alive stay as they are.
+# ---------------------------------------------------------------- stop strings
 
-    spans: see `Decoder.logits`. This is what a GPU captures: it reads nothing back to the host.
+
+def could_complete(text: str, strings: tuple[str, ...]) -> bool:
+    """Whether a token of this text could be the one that completes one of `strings`.
+
+    It does if it contains a string, begins with the end of one, or is a part of a character.
     """
-    d = decoder
-    rows = sum(n for n, _ in spans)
-    count, alive = d.count[:rows], d.alive[:rows]
-    at = count[:, None]
-    uniform = d.uniform[:rows].gather(1, at).squeeze(1)
-    ids, logprobs = draw(d.logits(spans), uniform, sampling)
-    d.ids[:rows].scatter_(1, at, ids[:, None])
-    d.logprobs[:rows].scatter_(1, at, logprobs[:, None])
-    d.pending[:rows] = ids
-    d.cache.lengths[:rows] += alive
-    count += alive
-    alive &= ~(d.is_stop[ids] | (count >= d.limit[:rows]))
+    if "\ufffd" in text:
+        return True
+    for string in strings:
+        if string in text:
+            return True
+        for i in range(1, len(string)):
+            if text.startswith(string[i:]):
+                return True
+    return False
 
 
 @functools.lru_cache(maxsize=8)
-def completing(tokenizer, strings: tuple[str, ...], ids: int) -> torch.Tensor:
-    """Which of the first `ids` ids have a text that could complete one of `strings`: [ids], bool.
+def completing_ids(tokenizer, strings: tuple[str, ...], ids: int) -> torch.Tensor:
+    """Which of the first `ids` ids could complete one of `strings`: [ids], bool.
 
     Remembered: it decodes the whole vocabulary, 151,665 texts with Qwen's.
     """
-    def could(text):  # it contains a string, or starts with an ending of one ("\ufffd": part of a character)
-        return "\ufffd" in text or any(string in text or any(text.startswith(string[j:]) for j in range(1, len(string)))
-                                       for string in strings)
-    return torch.tensor([could(text) for text in tokenizer.batch_decode([[i] for i in range(ids)])])
+    texts = tokenizer.batch_decode([[i] for i in range(ids)])
+    return torch.tensor([could_complete(text, strings) for text in texts])
 
 
 class StopStrings:
-    """Says which rows end in a stop string. Only an id whose text could complete one makes anybody decode anything."""
+    """Finds the responses that end in a stop string.
+
+    Only an id whose text could complete one makes anybody decode anything.
+    """
 
     def __init__(self, model, tokenizer, strings: tuple[str, ...]):
-        self.strings, self.tokenizer = strings, tokenizer
-        V = model.config.vocab_size
-        suspect = completing(tokenizer, strings, min(V, len(tokenizer)))
-        self.suspect = torch.nn.functional.pad(suspect, (0, V - len(suspect))).to(model.device)
-        self.tail = max(len(s.encode()) for s in strings) + 8  # tokens to look back over: each has a byte
+        self.strings = strings
+        self.tokenizer = tokenizer
+        vocabulary = model.config.vocab_size
+        suspect = completing_ids(tokenizer, strings, min(vocabulary, len(tokenizer)))
+        without_text = vocabulary - len(suspect)
+        self.suspect = F.pad(suspect, (0, without_text)).to(model.device)  # (V,)
+        # Tokens to look back over, of which each has at least a byte.
+        self.tail = max(len(string.encode()) for string in strings) + 8
 
-    def end(self, response: list[int], new: int) -> int | None:
-        """The length at which a response first ends in a stop string, among those that its last `new` ids give it."""
-        for n in range(len(response) - new + 1, len(response) + 1):
-            if self.suspect[response[n - 1]]:
-                text, last = (self.tokenizer.decode(response[n - k:n]) for k in (min(n, self.tail), 1))
-                if any(string in text[-(len(string) + len(last)):] for string in self.strings):
-                    return n
+    def search(self, decoder: Decoder, in_use: int, new: int) -> dict[int, int]:
+        """{slot: length} of the responses that a stop string ends within their last `new` ids."""
+        back = torch.arange(1, new + 1, device=decoder.count.device)
+        places = decoder.count[:in_use, None] - back  # (B, new)
+        # Before a response's first id there is none; its first is then seen several times.
+        ids = decoder.ids[:in_use].gather(1, places.clamp_min(0))
+        suspects = self.suspect[ids].any(1).nonzero()[:, 0].tolist()
+        counts = decoder.count[suspects].tolist()
+        lengths = {}
+        for slot, count in zip(suspects, counts):
+            response = decoder.ids[slot, :count].tolist()
+            length = self.first_end(response, min(new, count))
+            if length is not None:
+                lengths[slot] = length
+        return lengths
+
+    def first_end(self, response: list[int], new: int) -> int | None:
+        """The length at which one of a response's last `new` ids first completes a stop string."""
+        for length in range(len(response) - new + 1, len(response) + 1):
+            if self.ends_in_one(response[:length]):
+                return length
         return None
 
+    def ends_in_one(self, response: list[int]) -> bool:
+        """Whether the last id of a response completes a stop string."""
+        if not self.suspect[response[-1]]:
+            return False
+        text = self.tokenizer.decode(response[-self.tail :])
+        last = self.tokenizer.decode(response[-1:])
+        for string in self.strings:
+            if string in text[-(len(string) + len(last)) :]:
+                return True
+        return False
 
-class Prompts:
-    """Prefills prompts in packed chunks, each once, and hands their keys and values to slots."""
 
-    def __init__(self, model, prompts: list[list[int]], token_budget: int):
-        self.model, self.prompts, self.token_budget, self.held = model, prompts, token_budget, {}
+# ---------------------------------------------------------------- one step
 
-    def place(self, cache: lm.KVCache, slots: list[int], which: int) -> None:
-        """Give prompt `which` to `slots`: all but its last id, which is the first that they decode."""
-        if which not in self.held:
-            self.prefill(which)
-        chunk, row = self.held[which]
-        cache.fill(slots, chunk, row, len(self.prompts[which]) - 1)
 
-    def prefill(self, first: int) -> None:
-        """Prefill prompts from `first` on, as many as the token budget holds; after the chunk before was let go."""
-        self.held, m, bodies, width, total = {}, self.model, [], 0, 0
-        without_padding = m.packs
-        for prompt in self.prompts[first:]:
-            width, total = max(width, len(prompt) - 1), total + len(prompt) - 1
-            padded = width * (len(bodies) + 1)  # what their keys and values take in any case
-            if bodies and (max(total, padded // 2) if without_padding else padded) > self.token_budget:
-                break
-            bodies.append(prompt[:-1])
-        width, lengths = max(map(len, bodies)), [len(p) for p in bodies]
-        chunk = m.cache(len(bodies), width)
-        if without_padding and min(lengths):
-            rows, ids = Packed(lengths, m.device), [i for p in bodies for i in p]
-        elif width:
-            rows, ids = Causal(len(bodies), width, m.device), [i for p in bodies for i in p + [0] * (width - len(p))]
-        if width:
-            m.hidden(torch.tensor(ids, device=m.device), Filling(rows, chunk))
-        self.held = {first + row: (chunk, row) for row in range(len(bodies))}
+def decode_step(decoder: Decoder, spans: list[tuple[int, int]], sampling: Sampling) -> None:
+    """Draw one id for each row; those that are not alive stay as they are.
+
+    spans: (slots, positions), see engine/decoder.py. This is what a GPU captures as a graph: it
+    reads nothing back to the host.
+    """
+    in_use = sum(slots for slots, _ in spans)
+    count = decoder.count[:in_use]  # how many ids a row has drawn
+    alive = decoder.alive[:in_use]
+    place = count[:, None]  # where the new one goes
+    uniform = decoder.uniform[:in_use].gather(1, place).squeeze(1)
+    ids, logprobs = draw(decoder.logits(spans), uniform, sampling)
+    decoder.ids[:in_use].scatter_(1, place, ids[:, None])
+    decoder.logprobs[:in_use].scatter_(1, place, logprobs[:, None])
+    decoder.pending[:in_use] = ids  # what the next step decodes
+    decoder.cache.lengths[:in_use] += alive
+    count += alive
+    alive &= ~(decoder.is_stop[ids] | (count >= decoder.limit[:in_use]))
+
+
+# ---------------------------------------------------------------- prefilling prompts
 
 
 def check_prompts(model, prompts: list[list[int]], max_new_tokens: int) -> int:
-    """The cache capacity that these prompts need; UserError if one cannot fit the context with its response."""
-    longest, context = max(map(len, prompts)), model.config.max_position_embeddings
-    if min(map(len, prompts)) == 0:
+    """The cache capacity that these prompts need; UserError if one and its response cannot fit."""
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(lengths)
+    context = model.config.max_position_embeddings
+    if min(lengths) == 0:
         raise UserError("an empty prompt: there is no position to continue from")
     if longest + max_new_tokens > context:
-        raise UserError(f"a prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's context of "
-                      f"{context}: shorten the prompt or lower --max-new-tokens")
+        raise UserError(
+            f"a prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's "
+            f"context of {context}: shorten the prompt or lower --max-new-tokens"
+        )
     return longest + max_new_tokens
 
 
-class Slots:
-    """The rows that decode. The live ones are always the first `live` slots; `queue` holds the rollouts that wait."""
+class PrefilledPrompts:
+    """Prefills each prompt once, several in one chunk, and copies keys and values to slots.
 
-    def __init__(self, decoder: Decoder, rollouts: list[Rollout], prompts: Prompts, n: int, sampling: Sampling,
-                 limits: list[int] | None, seed: int):
-        self.d, self.rollouts, self.prompts, self.n = decoder, rollouts, prompts, n
-        most = sampling.max_new_tokens
-        self.limits = torch.tensor(limits or [most] * len(rollouts)).clamp(1, most)
-        self.uniform = torch.rand(len(rollouts), most, generator=torch.Generator().manual_seed(seed % 2 ** 63))
-        self.queue = deque(range(len(rollouts)))
-        self.live = min(decoder.slots, len(rollouts))
-        self.front = 0 if decoder.graphed else decoder.slots // 4  # slots of the longest rows
-        decoder.alive.zero_()  # an interrupted call may have left some
-        self.owner, self.seen = [0] * self.live, [0] * self.live  # which rollout sits here; its ids that the host has seen
-        self.seat(list(range(self.live)))
-        self.measure()
+    All of a prompt but its last id is prefilled: that id is the first that a row decodes.
+    """
 
-    def seat(self, free: list[int]) -> list[int]:
-        """Fill free slots from the queue, members of a group together; returns the slots that stay free."""
-        d = self.d
-        while free and self.queue:
-            which = self.queue[0] // self.n
-            members = min(len(free), sum(1 for i in itertools.islice(self.queue, self.n) if i // self.n == which))
-            taken, free = free[:members], free[members:]
-            owners = [self.queue.popleft() for _ in taken]
-            for slot, owner in zip(taken, owners):
-                self.owner[slot], self.seen[slot] = owner, 0
-            self.prompts.place(d.cache, taken, which)
-            d.pending[taken], d.count[taken], d.alive[taken] = self.prompts.prompts[which][-1], 0, True
-            d.limit[taken] = self.limits[owners].to(d.limit.device)
-            d.uniform[taken, :self.uniform.shape[1]] = self.uniform[owners].to(d.uniform.device)
-        return free
+    def __init__(self, model, prompts: list[list[int]], token_budget: int):
+        self.model = model
+        self.prompts = prompts
+        self.token_budget = token_budget  # of a chunk
+        self.chunk = None  # the cache of prompts `first` to `end`, a row each
+        self.first = 0
+        self.end = 0
 
-    def measure(self) -> None:
-        """How many positions the rows hold, at most: in front and behind, where that saves a fifth of the reading."""
-        lengths = self.d.cache.lengths[:self.live].tolist()
-        ahead, behind = max(lengths, default=0), max(lengths[self.front:], default=0)
-        apart = self.front * ahead + (self.live - self.front) * behind < 0.8 * self.live * ahead
-        self.held = [(self.front, ahead), (self.live - self.front, behind)] if apart else [(self.live, ahead)]
+    def copy_to(self, taken: list[int], which: int, cache: lm.KVCache) -> None:
+        """Give the prompt of index `which` to the slots `taken`. Prompts come in rising order."""
+        if which >= self.end:
+            self.prefill_from(which)
+        row = which - self.first
+        cache.fill(taken, self.chunk, row, len(self.prompts[which]) - 1)
 
-    def advance(self, look: int, sampling: Sampling) -> None:
-        """Decode until the host looks again."""
-        self.d.advance(self.held, look, decode_step, sampling)
-        self.held = [(rows, min(longest + look, self.d.capacity - 1)) for rows, longest in self.held]
+    def prefill_from(self, first: int) -> None:
+        """Prefill the next chunk, which begins with prompt `first`."""
+        self.chunk = None  # let the chunk before go first
+        size = self.chunk_size(first)
+        self.first = first
+        self.end = first + size
+        lengths = [len(prompt) - 1 for prompt in self.prompts[first : self.end]]
+        width = max(lengths)
+        self.chunk = self.model.cache(size, width)
+        if width == 0:  # each prompt is one id: nothing is to be computed
+            return
+        device = self.model.device
+        without_padding = self.model.packs and min(lengths) > 0
+        ids = []
+        for prompt in self.prompts[first : self.end]:
+            ids += prompt[:-1]
+            if not without_padding:
+                ids += [0] * (width - len(prompt) + 1)
+        if without_padding:
+            attention = Packed(lengths, device)
+        else:
+            attention = Causal(size, width, device)
+        self.model.hidden(torch.tensor(ids, device=device), Filling(attention, self.chunk))
 
-    def look(self, stop: StopStrings | None, on_token) -> list[int]:
-        """The slots whose rows have ended since the last look; what these drew stands in their rollouts."""
-        d, watched = self.d, stop is not None or on_token is not None
-        if not watched and d.alive[:self.live].all():
+    def chunk_size(self, first: int) -> int:
+        """How many prompts from `first` on the token budget holds; one at the least."""
+        size = 0
+        tokens = 0
+        width = 0
+        for prompt in self.prompts[first:]:
+            length = len(prompt) - 1
+            tokens += length
+            width = max(width, length)
+            padded = width * (size + 1)  # what their keys and values take in any case
+            cost = padded
+            if self.model.packs:
+                cost = max(tokens, padded // 2)
+            if size > 0 and cost > self.token_budget:
+                break
+            size += 1
+        return size
+
+
+# ---------------------------------------------------------------- collecting what has ended
+
+
+class Collector:
+    """Looks at what rows have drawn, and completes the rollouts of those that have ended."""
+
+    def __init__(self, model, tokenizer, sampling: Sampling, rollouts, on_token, on_done):
+        self.stop_ids = model.stop_ids
+        self.rollouts = rollouts
+        self.on_token = on_token
+        self.on_done = on_done
+        self.stop_strings = None
+        if sampling.stop_strings:
+            self.stop_strings = StopStrings(model, tokenizer, sampling.stop_strings)
+
+    def collect(self, decoder: Decoder, placement: Placement, steps: int) -> list[int]:
+        """The slots whose rows have ended in the last `steps` steps, in rising order."""
+        alive = decoder.alive[: placement.in_use]
+        watched = self.stop_strings is not None or self.on_token is not None
+        if not watched and alive.all():
             return []
-        done = set((~d.alive[:self.live]).nonzero()[:, 0].tolist())
-        counts = d.count[:self.live].tolist() if watched else []
-        texts = self.end_by_text(stop, counts) if stop else {}
-        for slot in range(self.live) if on_token else ():
-            for token in d.ids[slot, self.seen[slot]:texts.get(slot, counts[slot])].tolist():
-                on_token(self.owner[slot], token)
-        self.seen = counts or self.seen
-        done = sorted(done | texts.keys())
-        for slot, count, ids, logprobs in zip(done, d.count[done].tolist(), d.ids[done].tolist(), d.logprobs[done].tolist()):
-            rollout, length = self.rollouts[self.owner[slot]], texts.get(slot, count)
-            rollout.response, rollout.logprobs = ids[:length], logprobs[:length]
-            rollout.finished = slot in texts or ids[length - 1] in d.model.stop_ids
-        return done
+        lengths = {}  # of the responses that have come to a stop string, by slot
+        if self.stop_strings is not None:
+            lengths = self.stop_strings.search(decoder, placement.in_use, steps)
+        if self.on_token is not None:
+            self.stream(decoder, placement, lengths)
+        ended = set((~alive).nonzero()[:, 0].tolist())
+        ended = sorted(ended.union(lengths))
+        self.complete(decoder, placement, ended, lengths)
+        return ended
 
-    def end_by_text(self, stop: StopStrings, counts: list[int]) -> dict[int, int]:
-        """Slots whose text has come to a stop string since the last look, each with its response's length there."""
-        d, found = self.d, {}
-        new = [count - seen for count, seen in zip(counts, self.seen)]
-        at = torch.tensor(self.seen)[:, None] + torch.arange(max(new))
-        ids = d.ids[:self.live].gather(1, at.clamp_max(d.new_tokens).to(d.ids.device))
-        for slot in stop.suspect[ids].any(1).nonzero()[:, 0].tolist():
-            length = stop.end(d.ids[slot, :counts[slot]].tolist(), new[slot])
-            if length is not None:
-                found[slot] = length
-        return found
+    def stream(self, decoder: Decoder, placement: Placement, lengths: dict[int, int]) -> None:
+        """Hand on the ids that are new; until it is complete, a rollout holds those handed on."""
+        counts = decoder.count[: placement.in_use].tolist()
+        for slot, count in enumerate(counts):
+            owner = placement.owner[slot]
+            response = self.rollouts[owner].response
+            new = decoder.ids[slot, len(response) : lengths.get(slot, count)].tolist()
+            response += new
+            for token in new:
+                self.on_token(owner, token)
 
-    def leave(self, done: list[int]) -> None:
-        """Refill the slots of rows that have ended, or close the gaps with the last live rows.
+    def complete(self, decoder: Decoder, placement: Placement, ended, lengths) -> None:
+        """Fill in the rollouts of the slots `ended`; a stop string has ended those in `lengths`."""
+        counts = decoder.count[ended].tolist()
+        ids = decoder.ids[ended].tolist()
+        logprobs = decoder.logprobs[ended].tolist()
+        for i, slot in enumerate(ended):
+            owner = placement.owner[slot]
+            rollout = self.rollouts[owner]
+            length = lengths.get(slot, counts[i])
+            rollout.response = ids[i][:length]
+            rollout.logprobs = logprobs[i][:length]
+            rollout.finished = slot in lengths or rollout.response[-1] in self.stop_ids
+            if self.on_done is not None:
+                self.on_done(owner, rollout)
 
-        On a CPU a row's attention reads as much as the longest row beside it needs. There the longest rows keep the
-        first quarter of the slots: a gap in front takes the longest row from behind, and the queue refills behind.
-        """
-        ahead = [slot for slot in done if slot < self.front]
-        if ahead and self.queue:
-            lengths, ended = self.d.cache.lengths[:self.live].tolist(), set(done)
-            behind = [slot for slot in range(self.front, self.live) if slot not in ended]
-            longest = sorted(behind, key=lengths.__getitem__, reverse=True)[:len(ahead)]
-            self.move(longest, ahead[:len(longest)])
-            done = sorted(ended - set(ahead[:len(longest)]) | set(longest))
-        free = self.seat(done)
-        end = self.live - len(free)
-        stay = [slot for slot in range(end, self.live) if slot not in free]  # rows beyond the new end move into the gaps
-        self.move(stay, [slot for slot in free if slot < end])
-        self.d.alive[end:self.live], self.d.cache.lengths[end:self.live] = False, 0
-        self.live, self.owner, self.seen = end, self.owner[:end], self.seen[:end]
-        self.measure()
 
-    def move(self, source: list[int], target: list[int]) -> None:
-        """Rows change their slots."""
-        d = self.d
-        if source:
-            d.cache.move(source, target, max(longest for _, longest in self.held))
-            for held in (d.ids, d.logprobs, d.uniform, d.pending, d.count, d.limit, d.alive):
-                held[target] = held[source]
-            for a, b in zip(source, target):
-                self.owner[b], self.seen[b] = self.owner[a], self.seen[a]
+# ---------------------------------------------------------------- the loop
 
 
 @torch.no_grad()
-def generate(model, tokenizer, prompts: list[list[int]], sampling: Sampling = Sampling(), n: int = 1, seed: int = 0,
-             slots: int = 256, prefill_tokens: int = 16384, on_token=None, on_done=None, progress: str | None = None,
-             limits: list[int] | None = None, decoder: Decoder | None = None, look: int = 0) -> list[Rollout]:
-    """`n` rollouts of each prompt (lists of ids), as a flat list in which a prompt's group stands together.
+def generate(
+    model,
+    tokenizer,
+    prompts: list[list[int]],
+    sampling: Sampling = Sampling(),
+    n: int = 1,
+    seed: int = 0,
+    slots: int = MOST_SLOTS,
+    prefill_tokens: int = 16384,
+    on_token=None,
+    on_done=None,
+    progress: str | None = None,
+    limits: list[int] | None = None,
+    decoder: Decoder | None = None,
+    check_every: int = 0,
+) -> list[Rollout]:
+    """`n` rollouts of each prompt (lists of ids), a flat list in which groups stand together.
 
-    slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id, on_done(rollout index,
-    rollout) when a rollout is complete. limits: a longest response of each rollout's own. decoder: buffers and graphs to
-    use again; its slots count. look: steps between two looks of the host, by default 1 on a CPU and with on_token, else
-    LOOK. A pure function of its arguments on one machine; the draws depend on neither `slots` nor `look`.
+    slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id,
+    on_done(rollout index, rollout) when a rollout is complete. limits: a longest response of each
+    rollout's own. decoder: buffers and graphs to use again; its slots count. check_every: steps
+    between two checks for rows that have ended; 0 chooses. A pure function of its arguments on one
+    machine; the draws depend on neither `slots` nor `check_every`.
     """
-    rollouts = [Rollout(prompt) for prompt in prompts for _ in range(n)]
+    rollouts = [Rollout(prompts[i // n]) for i in range(n * len(prompts))]
     capacity = check_prompts(model, prompts, sampling.max_new_tokens)
     decoder = decoder or Decoder(model, min(slots, len(rollouts)))
     decoder.make_room(capacity, sampling.max_new_tokens)
-    stop = StopStrings(model, tokenizer, sampling.stop_strings) if sampling.stop_strings else None
-    s = Slots(decoder, rollouts, Prompts(model, prompts, prefill_tokens), n, sampling, limits, seed)
-    look = look or (1 if on_token or model.device.type == "cpu" else LOOK)
-    with tqdm(total=len(rollouts), desc=progress, leave=False, disable=progress is None, unit="rollout") as bar:
-        while s.live:
-            s.advance(look, sampling)
-            if done := s.look(stop, on_token):
-                complete = [s.owner[slot] for slot in done]  # before others move into their slots
-                s.leave(done)
-                bar.update(len(done))
-                for i in complete if on_done else ():
-                    on_done(i, rollouts[i])
+    check_every = check_every or default_check_every(model.device, on_token)
+    limit, uniform = limits_and_draws(len(rollouts), sampling.max_new_tokens, limits, seed)
+    prefilled = PrefilledPrompts(model, prompts, prefill_tokens)
+    collector = Collector(model, tokenizer, sampling, rollouts, on_token, on_done)
+    waiting = deque(range(len(rollouts)))
+    placement = Placement(decoder, min(decoder.slots, len(rollouts)))
+    with progress_bar(len(rollouts), progress) as bar:
+        while placement.in_use > 0:
+            # 1. Admit: the head of the queue takes the free slots. A prompt is prefilled once, and
+            #    its keys and values are copied to the members of its group.
+            while placement.free:
+                members = next_of_one_group(waiting, n, len(placement.free))
+                taken = placement.seat(members)
+                which = members[0] // n
+                prefilled.copy_to(taken, which, decoder.cache)
+                decoder.start(taken, prompts[which][-1], limit[members], uniform[members])
+
+            # 2. Decode: a step draws an id for each row and adds a position to its cache.
+            decoder.advance(placement.spans(), check_every, decode_step, sampling)
+            placement.grow(check_every)
+
+            # 3. Collect: what the rows that have ended drew goes into their rollouts.
+            ended = collector.collect(decoder, placement, check_every)
+            bar.update(len(ended))
+
+            # 4. Evict: their slots are free for those that wait; if none does, fewer are in use.
+            if ended:
+                placement.evict(ended, len(waiting))
     return rollouts
+
+
+def default_check_every(device: torch.device, on_token) -> int:
+    """Steps between two checks: each one is seen on a CPU, and where somebody reads along."""
+    if device.type == "cpu" or on_token is not None:
+        return 1
+    return CHECK_EVERY_ON_GPU
+
+
+def limits_and_draws(rollouts: int, most: int, limits: list[int] | None, seed: int):
+    """What a rollout takes to its slot, whichever that is: its limit and its random numbers.
+
+    Returns (limit [rollouts] of 1 to `most` ids, uniform [rollouts, most], one number an id).
+    """
+    limit = torch.tensor(limits or [most] * rollouts).clamp(1, most)
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    return limit, torch.rand(rollouts, most, generator=generator)
+
+
+def progress_bar(total: int, name: str | None) -> tqdm:
+    """A bar that counts rollouts; without a name there is none to see."""
+    return tqdm(total=total, desc=name, leave=False, disable=name is None, unit="rollout")
+
+
+def next_of_one_group(waiting: deque, n: int, most: int) -> list[int]:
+    """Take from the queue the first rollouts that share a prompt, at most so many."""
+    which = waiting[0] // n
+    members = []
+    while waiting and len(members) < most and waiting[0] // n == which:
+        members.append(waiting.popleft())
+    return members
 
 
 def text_of(tokenizer, rollout: Rollout) -> str:
@@ -364,6 +519,7 @@ def text_of(tokenizer, rollout: Rollout) -> str:
 
 
 # ---------------------------------------------------------------- python sample.py
+
 
 @dataclass(frozen=True)
 class SampleConfig:
@@ -381,48 +537,71 @@ class SampleConfig:
 
 
 class Printer:
-    """Streams the first response to the terminal as it is drawn; the others follow when all are done."""
+    """Streams the first response as it is drawn; the others follow when all are done."""
 
     def __init__(self, tokenizer, stop_ids, n: int):
-        self.tokenizer, self.stop_ids, self.ids, self.now, self.shown = tokenizer, stop_ids, [[] for _ in range(n)], 0, ""
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.ids = [[] for _ in range(n)]  # of each response, as far as it is drawn
+        self.current = 0  # the response that is on the terminal
+        self.shown = ""  # its text, as far as it is there
         print("[1] ", end="", flush=True)
 
-    def token(self, i: int, token: int) -> None:
+    def add(self, i: int, token: int) -> None:
+        """One more id of response i."""
         self.ids[i].append(token)
-        if i == self.now:
+        if i == self.current:
             self.show()
 
     def show(self) -> None:
-        text = self.tokenizer.decode([t for t in self.ids[self.now] if t not in self.stop_ids])
+        """Print what the current response has that is not on the terminal yet."""
+        ids = [token for token in self.ids[self.current] if token not in self.stop_ids]
+        text = self.tokenizer.decode(ids)
         if not text.endswith("\ufffd"):  # half of a character: wait for the rest
-            print(text[len(self.shown):], end="", flush=True)
+            print(text[len(self.shown) :], end="", flush=True)
             self.shown = text
 
-    def end(self, i: int, rollout: Rollout) -> None:
-        """Close response i, then go on with what the next one has so far."""
-        print(f"\n    ({len(rollout.response)} tokens{'' if rollout.finished else ', hit the limit'})")
-        self.now, self.shown = i + 1, ""
-        if self.now < len(self.ids):
-            print(f"[{self.now + 1}] ", end="", flush=True)
+    def close(self, i: int, rollout: Rollout) -> None:
+        """End response i, then go on with what the next one has so far."""
+        remark = f"{len(rollout.response)} tokens"
+        if not rollout.finished:
+            remark += ", hit the limit"
+        print(f"\n    ({remark})")
+        self.current = i + 1
+        self.shown = ""
+        if self.current < len(self.ids):
+            print(f"[{self.current + 1}] ", end="", flush=True)
             self.show()
 
 
 def main():
-    c, _ = parse(SampleConfig, "sample responses and stream them")
-    if not c.text or c.n < 1:
-        raise UserError('give a question, for instance: python sample.py "Using 3, 7 and 12 exactly once each, make 24 '
-                      'with + - * /." and -n of at least 1')
-    if c.template not in tasks.TEMPLATES or c.template == "tinyzero":
-        raise UserError(f"--template {c.template} needs a generated problem: choose another")
-    model, tokenizer = lm.load(c.model, *pick_device(c.device))
-    question = tasks.Problem("data", " ".join(c.text), "", "")
-    ids = tasks.encode(tasks.prompt(question, c.template, tokenizer), c.template, tokenizer)
-    sampling = Sampling(c.max_new_tokens, c.temperature, c.top_k, c.top_p, c.min_p, tasks.STOP_STRINGS.get(c.template, ()))
-    check_prompts(model, [ids], c.max_new_tokens)
-    printer = Printer(tokenizer, model.stop_ids, c.n)
-    rollouts = generate(model, tokenizer, [ids], sampling, c.n, c.seed, on_token=printer.token)
+    settings, _ = parse(SampleConfig, "sample responses and stream them")
+    if not settings.text or settings.n < 1:
+        raise UserError(
+            'give a question, for instance: python sample.py "Using 3, 7 and 12 exactly once each, '
+            'make 24 with + - * /." and -n of at least 1'
+        )
+    template = settings.template
+    if template not in tasks.TEMPLATES or template == "tinyzero":
+        raise UserError(f"--template {template} needs a generated problem: choose another")
+    model, tokenizer = lm.load(settings.model, *pick_device(settings.device))
+    question = tasks.Problem("data", " ".join(settings.text), "", "")
+    prompt = tasks.prompt(question, template, tokenizer)
+    ids = tasks.encode(prompt, template, tokenizer)
+    sampling = Sampling(
+        settings.max_new_tokens,
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+        settings.min_p,
+        tasks.STOP_STRINGS.get(template, ()),
+    )
+    check_prompts(model, [ids], settings.max_new_tokens)
+    n = settings.n
+    printer = Printer(tokenizer, model.stop_ids, n)
+    rollouts = generate(model, tokenizer, [ids], sampling, n, settings.seed, on_token=printer.add)
     for i, rollout in enumerate(rollouts):
-        printer.end(i, rollout)
+        printer.close(i, rollout)
 
 
 if __name__ == "__main__":

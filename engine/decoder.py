@@ -2,33 +2,39 @@
 
 A decode step of many rows is a few hundred small operations, and a GPU is faster than Python can
 name them. So everything that a step reads and writes lies in buffers that stay where they are: the
-step is captured once for each (rows, span) as a CUDA graph and replayed. What a step does stands in
-`sample.decode_step` and in the model; nothing here changes it.
+step is captured once for each (slots, positions) as a CUDA graph and replayed. What a step does
+stands in `sample.decode_step` and in the model; nothing here changes it.
 
 The host does not look at each token: rows stop on the device, and a row that has stopped is frozen
-until somebody looks.
+until the host checks.
 
-Shapes: B rows, S positions of the cache that are read, K key/value heads, V vocabulary.
+Words: a slot is a place in the buffers, a row is what sits in one, and the rows that decode sit in
+the first slots. A span is a pair (slots, positions): so many slots, from the last span's end on, of
+whose cache the next step reads so many positions, the one that it writes included.
+
+Shapes: B rows, V vocabulary.
 """
 
 import torch
 
 from engine.attention import Cached
 
-SPAN = 256  # a GPU's graphs come in steps of so many positions
+MOST_SLOTS = 256  # rows that decode at a time, unless the caller or the memory says otherwise
+GRAPH_POSITIONS = 256  # a GPU's graphs read a multiple of so many positions
 
 
 class Decoder:
     """`slots` rows in buffers that stay where they are, from `make_room` until `release`.
 
-    The caller seats rows in the first slots and lets them `advance`; beyond these nothing is alive.
+    The caller starts rows in the first slots and lets them `advance`; beyond these nothing is
+    alive.
     """
 
     def __init__(self, model, slots: int):
         self.model = model
         self.slots = slots
         self.graphed = model.device.type == "cuda"
-        # The id that a slot decodes next; how many it has drawn, and how many it may.
+        # The id that a row decodes next; how many it has drawn, and how many it may.
         self.pending = torch.zeros(slots, dtype=torch.int64, device=model.device)
         self.count = torch.zeros_like(self.pending)
         self.limit = torch.zeros_like(self.pending)
@@ -36,8 +42,10 @@ class Decoder:
         self.capture_stream = torch.cuda.Stream(model.device) if self.graphed else None
         self.release()
 
+    # ------------------------------------------------------------ memory
+
     def release(self) -> None:
-        """Give the memory back; the next `make_room` takes it again, and graphs are captured anew."""
+        """Give the memory back, and the graphs with it, until the next `make_room`."""
         self.graphs = {}
         self.pool = None
         self.cache = None
@@ -45,7 +53,10 @@ class Decoder:
         self.new_tokens = 0
 
     def make_room(self, capacity: int, new_tokens: int) -> "Decoder":
-        """Room for rows of at most `capacity` positions, `new_tokens` of them drawn."""
+        """Room for rows of at most `capacity` positions, `new_tokens` of them drawn.
+
+        No row is alive then.
+        """
         model = self.model
         if capacity > self.capacity or new_tokens > self.new_tokens:
             capacity = max(capacity, self.capacity)
@@ -60,8 +71,9 @@ class Decoder:
             self.uniform = torch.zeros(shape, device=model.device)
             vocabulary = model.config.vocab_size
             self.is_stop = torch.zeros(vocabulary, dtype=torch.bool, device=model.device)
-            for counted in (self.pending, self.count, self.limit, self.alive):
-                counted.zero_()  # what they counted is gone
+            for counter in (self.pending, self.count, self.limit):
+                counter.zero_()  # what they counted is gone
+        self.alive.zero_()  # an interrupted call may have left some
         model.make_rope_table(self.capacity)
         self.is_stop.zero_()
         self.is_stop[list(model.stop_ids)] = True
@@ -77,62 +89,89 @@ class Decoder:
             self.pool = None
         self.where = where
 
-    def logits(self, spans: list[tuple[int, int]]):
-        """Decode the pending ids of the first rows, each at its row's length: logits [B, V].
+    # ------------------------------------------------------------ rows
 
-        spans: (rows, positions) each: so many rows, from the last one's on, of whose cache so many
-        positions are read.
+    def start(self, taken: list[int], first_id: int, limit, uniform) -> None:
+        """Rows begin in the slots `taken`, whose cache holds a prompt but for its last id.
+
+        first_id: that last id, the first that they decode. limit [rows]: how many ids each may
+        draw; uniform [rows, ids]: a random number for each of them.
         """
-        rows = sum(n for n, _ in spans)
+        self.pending[taken] = first_id
+        self.count[taken] = 0
+        self.alive[taken] = True
+        self.limit[taken] = limit.to(self.limit.device)
+        self.uniform[taken, : uniform.shape[1]] = uniform.to(self.uniform.device)
+
+    def move(self, source: list[int], target: list[int], positions: int) -> None:
+        """Rows change their slots; none of them holds more than `positions`."""
+        self.cache.move(source, target, positions)
+        for buffer in (self.ids, self.logprobs, self.uniform):
+            buffer[target] = buffer[source]
+        for buffer in (self.pending, self.count, self.limit, self.alive):
+            buffer[target] = buffer[source]
+
+    def clear(self, first: int, end: int) -> None:
+        """The slots from `first` to `end` hold no rows any more."""
+        self.alive[first:end] = False
+        self.cache.lengths[first:end] = 0
+
+    # ------------------------------------------------------------ steps
+
+    def logits(self, spans: list[tuple[int, int]]):
+        """Decode the pending ids of the first rows, each at its row's length: logits [B, V]."""
+        in_use = sum(slots for slots, _ in spans)
         flash = self.graphed and self.model.packs
         attention = Cached(self.cache, spans, flash=flash)
-        return self.model.head(self.model.hidden(self.pending[:rows], attention))
+        return self.model.head(self.model.hidden(self.pending[:in_use], attention))
+
+    def grown(self, spans: list[tuple[int, int]], steps: int) -> list[tuple[int, int]]:
+        """What the spans are after `steps` more steps."""
+        return [(slots, min(positions + steps, self.capacity)) for slots, positions in spans]
 
     @torch.inference_mode()
-    def advance(self, held: list[tuple[int, int]], steps: int, step, sampling) -> None:
-        """`steps` times `step(decoder, spans, sampling)` for the first rows.
-
-        held: so many rows each, of which none holds more than so many positions yet.
-        """
+    def advance(self, spans: list[tuple[int, int]], steps: int, decode_step, sampling) -> None:
+        """`steps` times `decode_step(decoder, spans, sampling)`; `spans` are those of the first."""
         if self.graphed:
-            self.replay(held, steps, step, sampling)
+            self.replay(spans, steps, decode_step, sampling)
             return
-        for i in range(1, steps + 1):
-            spans = [(rows, min(longest + i, self.capacity)) for rows, longest in held]
-            step(self, spans, sampling)
+        for i in range(steps):
+            decode_step(self, self.grown(spans, i), sampling)
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def replay(self, held: list[tuple[int, int]], steps: int, step, sampling) -> None:
-        """`advance` on a GPU."""
-        ((rows, longest),) = held
-        # The next power of two: few graphs; the rows beyond are not alive.
-        rows = min(self.slots, 1 << (rows - 1).bit_length())
-        span = min(self.capacity, -(-(longest + steps) // SPAN) * SPAN)
-        key = rows, span, sampling
+    def replay(self, spans: list[tuple[int, int]], steps: int, decode_step, sampling) -> None:
+        """`advance` on a GPU, where there is one span."""
+        ((slots, positions),) = self.grown(spans, steps - 1)  # as the last step needs it
+        # The next power of two, and multiples: few graphs; the slots beyond are not alive.
+        slots = min(self.slots, 1 << (slots - 1).bit_length())
+        positions = min(self.capacity, -(-positions // GRAPH_POSITIONS) * GRAPH_POSITIONS)
+        key = (slots, positions, sampling)
         if key not in self.graphs:
-            self.graphs[key] = self.capture(rows, span, step, sampling)
+            self.graphs[key] = self.capture(slots, positions, decode_step, sampling)
         for _ in range(steps):
             self.graphs[key].replay()
 
-    def capture(self, rows: int, span: int, step, sampling) -> torch.cuda.CUDAGraph:
+    def capture(self, slots: int, positions: int, decode_step, sampling) -> torch.cuda.CUDAGraph:
         """A CUDA graph of one step.
 
         Warming up and capturing leave every row as it was: nobody is alive meanwhile.
         """
-        pending, alive = self.pending.clone(), self.alive.clone()
+        spans = [(slots, positions)]
+        pending = self.pending.clone()
+        alive = self.alive.clone()
         self.alive.zero_()
         self.capture_stream.wait_stream(torch.cuda.current_stream())
         # Kernels choose their workspaces for this stream: a capture may not.
         with torch.cuda.stream(self.capture_stream):
             for _ in range(2):
-                step(self, [(rows, span)], sampling)
+                decode_step(self, spans, sampling)
         torch.cuda.current_stream().wait_stream(self.capture_stream)
         if self.pool is None:
             self.pool = torch.cuda.graph_pool_handle()  # one pool: no two graphs run at a time
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool, stream=self.capture_stream):
-            step(self, [(rows, span)], sampling)
+            decode_step(self, spans, sampling)
         self.pending.copy_(pending)
         self.alive.copy_(alive)
         return graph

@@ -88,7 +88,7 @@ def our_decode(model, slots: int, context: int, steps: int):
     sampling = Sampling()
 
     def decode():
-        decoder.advance([(slots, first)], steps, sample.decode_step, sampling)
+        decoder.advance([(slots, first + 1)], steps, sample.decode_step, sampling)
 
     def call() -> float:
         decoder.cache.lengths.fill_(first)
