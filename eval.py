@@ -24,6 +24,7 @@ import reward
 import sample
 import tasks
 from config import UserError, check_values, parse, run_program, setting
+from engine.decoder import MOST_SLOTS
 from engine.device import pick_device
 from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
 from reward import STYLES
@@ -56,7 +57,7 @@ def evaluate(
     seed: int,
     progress: str | None = None,
     style: str = "auto",
-    slots: int = 256,
+    slots: int = MOST_SLOTS,
     decoder=None,
 ) -> tuple[dict, list[Graded]]:
     """Sample k responses to each problem and grade them; (figures, graded).

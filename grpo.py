@@ -13,6 +13,7 @@ these two places and nowhere else. GRPO: DeepSeekMath (arXiv 2402.03300, eq. 3);
 `B` above is the number of rollouts of the whole optimizer step. All sums over the step are divided by numbers that are
 counted once, before the step is cut into micro-batches (`Denominators`), so the cut cannot change the gradient.
 """
+
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ STD_EPS = 1e-6  # in reward units: keeps a group of nearly equal rewards from di
 @dataclass(frozen=True)
 class Loss:
     """One of the things that people call GRPO: three choices."""
+
     divide_by_std: bool  # place [1]
     normaliser: str  # place [2]: sequence_mean | constant | token_mean | sequence_sum
     ratio: str = "token"  # token | sequence | sequence_mean
@@ -35,8 +37,12 @@ LOSSES = {
     "dr_grpo": Loss(divide_by_std=False, normaliser="constant"),
     "token_mean": Loss(divide_by_std=True, normaliser="token_mean"),  # DAPO, verl's default
     "sequence_sum": Loss(divide_by_std=True, normaliser="sequence_sum"),
-    "sequence_ratio": Loss(divide_by_std=True, normaliser="sequence_mean", ratio="sequence"),  # R1-Zero's equation 1
-    "gspo": Loss(divide_by_std=True, normaliser="sequence_mean", ratio="sequence_mean"),  # arXiv 2507.18071
+    "sequence_ratio": Loss(
+        divide_by_std=True, normaliser="sequence_mean", ratio="sequence"
+    ),  # R1-Zero's equation 1
+    "gspo": Loss(
+        divide_by_std=True, normaliser="sequence_mean", ratio="sequence_mean"
+    ),  # arXiv 2507.18071
 }
 NORMALISERS = ("sequence_mean", "constant", "token_mean", "sequence_sum")
 
@@ -46,10 +52,15 @@ def choose(name: str, std: str = "auto", normaliser: str = "auto") -> Loss:
     if name not in LOSSES:
         raise UserError(f"unknown loss {name!r}: choose {', '.join(LOSSES)}")
     if std not in ("auto", "on", "off") or normaliser not in ("auto", *NORMALISERS):
-        raise UserError(f"--std {std} --normaliser {normaliser}: choose auto, on, off and auto, {', '.join(NORMALISERS)}")
+        raise UserError(
+            f"--std {std} --normaliser {normaliser}: choose auto, on, off and auto, {', '.join(NORMALISERS)}"
+        )
     loss = LOSSES[name]
-    return Loss(loss.divide_by_std if std == "auto" else std == "on",
-                loss.normaliser if normaliser == "auto" else normaliser, loss.ratio)
+    return Loss(
+        loss.divide_by_std if std == "auto" else std == "on",
+        loss.normaliser if normaliser == "auto" else normaliser,
+        loss.ratio,
+    )
 
 
 def advantages(rewards: torch.Tensor, divide_by_std: bool) -> torch.Tensor:
@@ -60,9 +71,13 @@ def advantages(rewards: torch.Tensor, divide_by_std: bool) -> torch.Tensor:
     P, G = rewards.shape
     assert G > 1, "a group of one has no advantage"
     centred = rewards - rewards.mean(dim=1, keepdim=True)
-    centred = centred.masked_fill(equal_groups(rewards)[:, None], 0.0)  # 0.1 * 3 / 3 - 0.1 is not 0 in floating point
+    centred = centred.masked_fill(
+        equal_groups(rewards)[:, None], 0.0
+    )  # 0.1 * 3 / 3 - 0.1 is not 0 in floating point
     if divide_by_std:
-        centred = centred / (rewards.std(dim=1, keepdim=True, unbiased=True) + STD_EPS)  # [1] GRPO only
+        centred = centred / (
+            rewards.std(dim=1, keepdim=True, unbiased=True) + STD_EPS
+        )  # [1] GRPO only
     return centred
 
 
@@ -74,12 +89,15 @@ def equal_groups(rewards: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class Denominators:
     """Counted once over the whole optimizer step, rows of dropped groups included: they are zeros in the same mean."""
+
     rows: int  # rollouts
     tokens: int  # response tokens
     max_new_tokens: int  # Dr. GRPO's constant L: the generation limit, not the padded length
 
 
-def token_weights(lengths: torch.Tensor, T: int, normaliser: str, step: Denominators) -> torch.Tensor:
+def token_weights(
+    lengths: torch.Tensor, T: int, normaliser: str, step: Denominators
+) -> torch.Tensor:
     """The weight of each token in the loss, [B, T]; 0 beyond a row's length: masks come from lengths, never from ids."""
     mask = (torch.arange(T, device=lengths.device) < lengths[:, None]).float()
     if normaliser == "sequence_mean":
@@ -99,7 +117,9 @@ def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor
         return difference.exp()
     total = difference.sum(dim=1, keepdim=True)
     total = total if kind == "sequence" else total / lengths[:, None]
-    return total.clamp(-20, 20).exp()  # a sum over 1,000 tokens can pass 88, where exp overflows and gradients are NaN
+    return total.clamp(
+        -20, 20
+    ).exp()  # a sum over 1,000 tokens can pass 88, where exp overflows and gradients are NaN
 
 
 def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:
@@ -117,8 +137,19 @@ def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:
     return log_ratio.exp() - 1 - log_ratio
 
 
-def policy_loss(logprobs, old_logprobs, advantage, lengths, loss: Loss, step: Denominators, clip_low: float = 0.2,
-                clip_high: float = 0.2, ref_logprobs=None, kl_coef: float = 0.0, kl_kind: str = "k3"):
+def policy_loss(
+    logprobs,
+    old_logprobs,
+    advantage,
+    lengths,
+    loss: Loss,
+    step: Denominators,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    ref_logprobs=None,
+    kl_coef: float = 0.0,
+    kl_kind: str = "k3",
+):
     """The loss of a micro-batch, and what to log of it.
 
     logprobs, old_logprobs, ref_logprobs: [B, T], 0 beyond a row's length; advantage, lengths: [B].
@@ -130,7 +161,9 @@ def policy_loss(logprobs, old_logprobs, advantage, lengths, loss: Loss, step: De
     A, weights = advantage[:, None], token_weights(lengths, T, loss.normaliser, step)
     ratio = importance_ratio(logprobs, old_logprobs, lengths, loss.ratio)
     bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
-    objective = torch.minimum(ratio * A, bounded * A)  # PPO's pessimistic bound (arXiv 1707.06347, eq. 7), either sign
+    objective = torch.minimum(
+        ratio * A, bounded * A
+    )  # PPO's pessimistic bound (arXiv 1707.06347, eq. 7), either sign
     total = -(objective * weights).sum()
     with torch.no_grad():
         clipped = ((bounded * A < ratio * A).expand(B, T) * (weights > 0)).sum()

@@ -39,7 +39,7 @@ import tasks
 from config import UserError, check_settings, check_values, flag_of, parse, run_program, setting
 from engine import memory
 from engine.batches import micro_batches
-from engine.decoder import Decoder
+from engine.decoder import MOST_SLOTS, Decoder
 from engine.device import default_budget, pick_device
 from engine.optimizer import MasterAdamW
 from eval import evaluate
@@ -1121,10 +1121,10 @@ def plan_memory(
             share = max(0.0, gb * 1e9 - memory.CONTEXT) / total
             torch.cuda.set_per_process_memory_fraction(share)
     if gb:
-        most = min(256, config.prompts_per_step * config.group_size)
+        most = min(MOST_SLOTS, config.prompts_per_step * config.group_size)
         setup = memory.plan(shape, setup, gb, most)
     else:
-        setup = replace(setup, slots=setup.slots or 256, resident=True)
+        setup = replace(setup, slots=setup.slots or MOST_SLOTS, resident=True)
     if device.type == "cuda" or max(memory.phases(shape, setup)) > 1:
         print(memory.described(shape, setup, gb))
     return setup

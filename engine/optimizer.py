@@ -12,7 +12,7 @@ import torch
 from config import UserError
 
 IN_FLIGHT = 12  # gradients on their way to the CPU, a layer's: more would fill the GPU when the CPU is the slower side
-CHUNK = 2 ** 22  # elements that are updated at a time: each of the six fp32 temporaries takes 17 MB
+CHUNK = 2**22  # elements that are updated at a time: each of the six fp32 temporaries takes 17 MB
 
 
 class MasterAdamW:
@@ -26,17 +26,38 @@ class MasterAdamW:
     states: fp32 or bf16, the type of AdamW's two moments; `seed` is for the rounding to bf16.
     """
 
-    def __init__(self, model, dtype: torch.dtype = torch.float32, betas=(0.9, 0.95), weight_decay: float = 0.0, device=None,
-                 offload: bool = False, states: str = "fp32", seed: int = 0):
+    def __init__(
+        self,
+        model,
+        dtype: torch.dtype = torch.float32,
+        betas=(0.9, 0.95),
+        weight_decay: float = 0.0,
+        device=None,
+        offload: bool = False,
+        states: str = "fp32",
+        seed: int = 0,
+    ):
         weight, device = model.embed_tokens.weight, torch.device(device or model.device)
         own = dtype == weight.dtype == torch.float32 and device == weight.device and not offload
         self.names = [name for name, _ in model.named_parameters()]
         self.params = list(model.parameters())
-        self.masters = self.params if own else [split(p, dtype, device, "cpu" if offload else device) for p in self.params]
-        matrices, vectors = ([m for m in self.masters if (m.dim() > 1) == wanted] for wanted in (True, False))
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.adam = (RoundedAdamW(groups, betas, seed) if states == "bf16" else
-                     torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True))
+        self.masters = (
+            self.params
+            if own
+            else [split(p, dtype, device, "cpu" if offload else device) for p in self.params]
+        )
+        matrices, vectors = (
+            [m for m in self.masters if (m.dim() > 1) == wanted] for wanted in (True, False)
+        )
+        groups = [
+            {"params": matrices, "weight_decay": weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        self.adam = (
+            RoundedAdamW(groups, betas, seed)
+            if states == "bf16"
+            else torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
+        )
         if not own:
             for i, p in enumerate(self.params):
                 p.register_post_accumulate_grad_hook(functools.partial(self.take, i))
@@ -47,7 +68,10 @@ class MasterAdamW:
             # Gradients and weights pass through it: the only memory that is copied, and so the only one that is pinned.
             # One piece, because torch rounds each pinned piece up to a power of two.
             flat = torch.empty(sum(p.numel() for p in self.params), dtype=dtype, pin_memory=True)
-            self.staged = [x.view(p.shape) for x, p in zip(flat.split([p.numel() for p in self.params]), self.params)]
+            self.staged = [
+                x.view(p.shape)
+                for x, p in zip(flat.split([p.numel() for p in self.params]), self.params)
+            ]
             self.stream = torch.cuda.Stream(device)
 
     def named_masters(self) -> dict[str, torch.Tensor]:
@@ -72,7 +96,9 @@ class MasterAdamW:
                 self.staged[i].copy_(p.grad, non_blocking=True)
                 copied = torch.cuda.Event(blocking=True)  # the job that waits for it sleeps
                 copied.record()
-        self.jobs[i] = self.pool.submit(self.receive, i, p.grad, copied)  # the job keeps the gradient until it is copied
+        self.jobs[i] = self.pool.submit(
+            self.receive, i, p.grad, copied
+        )  # the job keeps the gradient until it is copied
 
     def receive(self, i: int, grad, copied) -> None:
         if copied:
@@ -103,19 +129,25 @@ class MasterAdamW:
         self.arrived()
         norm = torch.nn.utils.clip_grad_norm_(self.masters, clip_norm)
         if not torch.isfinite(norm):
-            raise UserError("the gradient is not finite: the weights are left as they were; lower --lr or --updates-per-step "
-                          "and go on from the last checkpoint")
+            raise UserError(
+                "the gradient is not finite: the weights are left as they were; lower --lr or --updates-per-step "
+                "and go on from the last checkpoint"
+            )
         for group in self.adam.param_groups:
             group["lr"] = lr
         try:
             self.adam.step()
         except torch.OutOfMemoryError:  # some weights may have moved: not to be repeated
-            raise UserError("out of GPU memory in AdamW: go on from the last checkpoint with --offload-optimizer") from None
+            raise UserError(
+                "out of GPU memory in AdamW: go on from the last checkpoint with --offload-optimizer"
+            ) from None
         self.drop_gradients()
         with torch.no_grad():
             for i, (p, master) in enumerate(zip(self.params, self.masters)):
                 if p is not master:
-                    p.copy_(self.staged[i].copy_(master) if self.staged else master, non_blocking=True)
+                    p.copy_(
+                        self.staged[i].copy_(master) if self.staged else master, non_blocking=True
+                    )
         return float(norm)
 
 
@@ -127,7 +159,9 @@ def split(p, dtype: torch.dtype, device, home) -> torch.Tensor:
 
 
 def add(master, grad) -> None:
-    master.grad = grad.to(torch.float32, copy=True) if master.grad is None else master.grad.add_(grad)
+    master.grad = (
+        grad.to(torch.float32, copy=True) if master.grad is None else master.grad.add_(grad)
+    )
 
 
 # ---------------------------------------------------------------- moments in bf16
@@ -139,16 +173,21 @@ def add(master, grad) -> None:
 # rounding goes up or down with the probability that makes the expectation right: no change is too small to count. (With
 # train.py's beta2 of 0.95 the nearest would do as well in most cases; this is right with any.)
 
+
 class RoundedAdamW:
     """torch.optim.AdamW's update (arXiv 1711.05101, algorithm 2), with its moments in bf16; parameters are fp32.
 
     The random bits are a function of (seed, number of the step), so a resumed run repeats an undisturbed one.
     """
 
-    def __init__(self, groups: list[dict], betas: tuple[float, float], seed: int = 0, eps: float = 1e-8):
+    def __init__(
+        self, groups: list[dict], betas: tuple[float, float], seed: int = 0, eps: float = 1e-8
+    ):
         self.param_groups = [{"lr": 0.0, **group} for group in groups]
         self.betas, self.seed, self.eps, self.steps = betas, seed, eps, 0
-        self.state = [[torch.zeros_like(p, dtype=torch.bfloat16) for _ in range(2)] for p in self.params()]
+        self.state = [
+            [torch.zeros_like(p, dtype=torch.bfloat16) for _ in range(2)] for p in self.params()
+        ]
 
     def params(self) -> list[torch.Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -157,7 +196,9 @@ class RoundedAdamW:
     def step(self) -> None:
         self.steps += 1
         device = self.params()[0].device
-        dice = torch.Generator(device).manual_seed(random.Random(f"rounding/{self.seed}/{self.steps}").getrandbits(62))
+        dice = torch.Generator(device).manual_seed(
+            random.Random(f"rounding/{self.seed}/{self.steps}").getrandbits(62)
+        )
         states = iter(self.state)
         for group in self.param_groups:
             for p in group["params"]:
@@ -167,29 +208,43 @@ class RoundedAdamW:
                     for chunk in zip(*(x.split(CHUNK) for x in flat)):
                         self.update(*chunk, group["lr"], group["weight_decay"], dice)
 
-    def update(self, p, grad, held_m, held_v, lr: float, weight_decay: float, dice: torch.Generator) -> None:
+    def update(
+        self, p, grad, held_m, held_v, lr: float, weight_decay: float, dice: torch.Generator
+    ) -> None:
         """The update of one chunk, in place: p and grad fp32, the moments bf16, all [n]."""
         b1, b2 = self.betas
         m = held_m.float().lerp_(grad, 1 - b1)
         v = held_v.float().mul_(b2).addcmul_(grad, grad, value=1 - b2)
-        bits = torch.randint(-2 ** 31, 2 ** 31, p.shape, dtype=torch.int32, generator=dice, device=p.device)
-        held_m.copy_(rounded(m, bits & 0xFFFF))  # one draw serves both: its lower half m, its upper half v
+        bits = torch.randint(
+            -(2**31), 2**31, p.shape, dtype=torch.int32, generator=dice, device=p.device
+        )
+        held_m.copy_(
+            rounded(m, bits & 0xFFFF)
+        )  # one draw serves both: its lower half m, its upper half v
         held_v.copy_(rounded(v, bits >> 16 & 0xFFFF))
         p.mul_(1 - lr * weight_decay)
-        size = v.sqrt_().div_((1 - b2 ** self.steps) ** 0.5).add_(self.eps)
-        p.addcdiv_(m, size, value=-lr / (1 - b1 ** self.steps))
+        size = v.sqrt_().div_((1 - b2**self.steps) ** 0.5).add_(self.eps)
+        p.addcdiv_(m, size, value=-lr / (1 - b1**self.steps))
 
     def state_dict(self) -> dict:
         """In the layout of torch.optim.AdamW's."""
-        return {"state": {i: {"exp_avg": m, "exp_avg_sq": v} for i, (m, v) in enumerate(self.state)}, "steps": self.steps}
+        return {
+            "state": {i: {"exp_avg": m, "exp_avg_sq": v} for i, (m, v) in enumerate(self.state)},
+            "steps": self.steps,
+        }
 
     def load_state_dict(self, found: dict) -> None:
         if found["state"].keys() != set(range(len(self.state))):
             raise ValueError("the states of another model")
         for i, held in enumerate(self.state):
             for ours, name in zip(held, ("exp_avg", "exp_avg_sq")):
-                if found["state"][i][name].dtype != ours.dtype or found["state"][i][name].shape != ours.shape:
-                    raise ValueError(f"state {i} is {found['state'][i][name].dtype}, not {ours.dtype}, or of another shape")
+                if (
+                    found["state"][i][name].dtype != ours.dtype
+                    or found["state"][i][name].shape != ours.shape
+                ):
+                    raise ValueError(
+                        f"state {i} is {found['state'][i][name].dtype}, not {ours.dtype}, or of another shape"
+                    )
                 ours.copy_(found["state"][i][name])
         self.steps = found["steps"]
 
@@ -199,4 +254,6 @@ def rounded(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
 
     bf16 is the upper half of fp32's bits: noise in the lower half carries over as often as that half is large.
     """
-    return (x.view(torch.int32) + noise & -0x10000).view(torch.float32).bfloat16()  # exact: the lower half is 0
+    return (
+        (x.view(torch.int32) + noise & -0x10000).view(torch.float32).bfloat16()
+    )  # exact: the lower half is 0

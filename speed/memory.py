@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError, parse, read_toml, setting
+from engine.decoder import MOST_SLOTS
 from engine.memory import Setup, cpu_gb, filled, parameters, parts, peak, setup_of, token_kv_bytes
 from model import ModelConfig
 from train import TrainConfig
@@ -116,7 +117,7 @@ def target_table() -> str:
     lines = [f"{'model':<14}{'GPU':>4}{'slots':>7}{'budget':>8}{HEADS}{'CPU':>6}   GB, computed"]
     for name, gb, target in TARGETS:
         shape = SHAPES[name]
-        setup = filled(shape, target, gb, 256)
+        setup = filled(shape, target, gb, MOST_SLOTS)
         line = f"{name:<14}{gb:>4}{setup.slots:>7}{setup.token_budget:>8}"
         line += cells(shape, setup)
         line += f"{cpu_gb(shape, setup):>6.0f}"

@@ -27,6 +27,7 @@ import torch
 
 from config import parse
 from engine.batches import micro_batches
+from engine.decoder import MOST_SLOTS
 from engine.optimizer import MasterAdamW
 from sample import Rollout
 from speed import decode_kernels, floors, measure, side_ours, side_transformers, side_trl
@@ -88,7 +89,7 @@ def rollout_row(subject: Subject, report: Report) -> None:
     for n in numbers("--rollouts", subject.settings.rollouts):
         prompts = subject.prompts(n // group)
         starts = [len(prompt) for prompt in prompts]
-        slots = min(n, 256)
+        slots = min(n, MOST_SLOTS)
         limits = subject.limits(n, 0)
         title = f"rollout, {n} rows, lengths imposed, longest {max(limits)}"
         floor = floors.rollout_work(subject.model, starts, group, limits, slots)

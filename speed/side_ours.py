@@ -17,7 +17,7 @@ import sample
 import tasks
 import train
 from engine.attention import Causal, Filling, Packed
-from engine.decoder import Decoder
+from engine.decoder import MOST_SLOTS, Decoder
 from sample import Sampling
 from speed.measure import seconds_of, synchronize
 
@@ -36,7 +36,7 @@ def training_config(**settings) -> train.TrainConfig:
 def decoder_for(model, prompts: list[list[int]], rows: int, max_new_tokens: int) -> Decoder:
     """Buffers for a sampler's calls, with room for the longest prompt and response."""
     longest = max(map(len, prompts)) + max_new_tokens
-    return Decoder(model, min(256, rows)).make_room(longest, max_new_tokens)
+    return Decoder(model, min(MOST_SLOTS, rows)).make_room(longest, max_new_tokens)
 
 
 def our_rollouts(

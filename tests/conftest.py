@@ -1,4 +1,5 @@
 """A tiny random model with the base's tokenizer: every test runs on a CPU without a network, in seconds."""
+
 import os
 from pathlib import Path
 
@@ -13,8 +14,15 @@ from engine.attention import Causal, Filling
 
 # The benchmarks' files, by the names that evaluation/benchmarks.py gives them; tests that need them skip aloud where they are not.
 DATA_FOLDER = Path(os.environ.get("ONEZERO_DATA", Path(__file__).parents[2] / "shared" / "data"))
-TINY = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            max_position_embeddings=2048, tie_word_embeddings=True)
+TINY = dict(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=2048,
+    tie_word_embeddings=True,
+)
 
 
 def varied(right, parsed, reading):

@@ -1,4 +1,5 @@
 """A dataclass is a command line and a recipe: nothing unknown, nothing of the wrong type, one line if it fails."""
+
 import re
 import signal
 from dataclasses import dataclass, fields
@@ -36,17 +37,48 @@ def test_without_flags_everything_has_its_default():
 
 
 def test_flags_are_the_fields_with_dashes_and_have_their_types():
-    c, given = got("--steps", "3", "--lr", "2", "--fast", "--no-loud-voice", "--out", "7", "--limit", "5", "--loss", "dr_grpo",
-                   "-n", "4")
-    assert c == Settings(3, 2.0, True, False, "7", 5, "dr_grpo", 4) and type(c.lr) is float and type(c.out) is str
+    c, given = got(
+        "--steps",
+        "3",
+        "--lr",
+        "2",
+        "--fast",
+        "--no-loud-voice",
+        "--out",
+        "7",
+        "--limit",
+        "5",
+        "--loss",
+        "dr_grpo",
+        "-n",
+        "4",
+    )
+    assert (
+        c == Settings(3, 2.0, True, False, "7", 5, "dr_grpo", 4)
+        and type(c.lr) is float
+        and type(c.out) is str
+    )
     assert given == {"steps", "lr", "fast", "loud_voice", "out", "limit", "loss", "n"}
     assert got("--n", "4", "--lr=-1e-4", "--no-fast")[0] == Settings(n=4, lr=-1e-4)
 
 
-@pytest.mark.parametrize("argv,says", [
-    (["--stepz", "3"], "--stepz"), (["--step", "3"], "--step"), (["--steps"], "--steps"), (["--steps", "2.5"], "2.5"),
-    (["--steps", "ten"], "ten"), (["--limit", "x"], "--limit"), (["--lr", "fast"], "--lr"), (["--loss", "ppo"], "ppo"),
-    (["--fast", "yes"], "yes"), (["--fast=true"], "--fast"), (["--loud_voice"], "--loud_voice"), (["stray"], "stray")])
+@pytest.mark.parametrize(
+    "argv,says",
+    [
+        (["--stepz", "3"], "--stepz"),
+        (["--step", "3"], "--step"),
+        (["--steps"], "--steps"),
+        (["--steps", "2.5"], "2.5"),
+        (["--steps", "ten"], "ten"),
+        (["--limit", "x"], "--limit"),
+        (["--lr", "fast"], "--lr"),
+        (["--loss", "ppo"], "ppo"),
+        (["--fast", "yes"], "yes"),
+        (["--fast=true"], "--fast"),
+        (["--loud_voice"], "--loud_voice"),
+        (["stray"], "stray"),
+    ],
+)
 def test_an_unknown_shortened_or_ill_typed_flag_is_refused(argv, says):
     with pytest.raises(UserError, match=re.escape(says)):
         got(*argv)
@@ -65,12 +97,24 @@ def test_a_flag_beats_the_recipe_and_the_recipe_beats_the_default(tmp_path):
     assert given == {"recipe", "steps", "fast"}
 
 
-@pytest.mark.parametrize("text,says", [
-    ("speed = 3", "unknown key 'speed'"), ("loud-voice = true", "unknown key 'loud-voice'"),
-    ("steps = true", "steps = True is not int"), ("steps = 5.0", "steps = 5.0 is not int"), ("[steps]\nx = 1", "not int"),
-    ("lr = true", "lr = True is not float"), ("lr = '1e-4'", "lr = '1e-4' is not float"), ("out = 3", "not str"),
-    ("fast = 1", "fast = 1 is not bool"), ("fast = 'yes'", "fast = 'yes' is not bool"),
-    ("limit = 'x'", "not int"), ("steps = 1\nsteps = 2", "r.toml"), ("steps 5", "r.toml")])
+@pytest.mark.parametrize(
+    "text,says",
+    [
+        ("speed = 3", "unknown key 'speed'"),
+        ("loud-voice = true", "unknown key 'loud-voice'"),
+        ("steps = true", "steps = True is not int"),
+        ("steps = 5.0", "steps = 5.0 is not int"),
+        ("[steps]\nx = 1", "not int"),
+        ("lr = true", "lr = True is not float"),
+        ("lr = '1e-4'", "lr = '1e-4' is not float"),
+        ("out = 3", "not str"),
+        ("fast = 1", "fast = 1 is not bool"),
+        ("fast = 'yes'", "fast = 'yes' is not bool"),
+        ("limit = 'x'", "not int"),
+        ("steps = 1\nsteps = 2", "r.toml"),
+        ("steps 5", "r.toml"),
+    ],
+)
 def test_an_unknown_key_or_a_value_of_the_wrong_type_in_a_recipe_is_refused(tmp_path, text, says):
     with pytest.raises(UserError, match=re.escape(says)):
         got(*recipe(tmp_path, text))
@@ -82,8 +126,17 @@ def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):
         got("--recipe", str(tmp_path / "r.toml"))
 
 
-@pytest.mark.parametrize("cls", [Settings, train.TrainConfig, evaluation.EvalConfig, sample.SampleConfig, sft.SFTConfig,
-                                 plot.PlotConfig])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        Settings,
+        train.TrainConfig,
+        evaluation.EvalConfig,
+        sample.SampleConfig,
+        sft.SFTConfig,
+        plot.PlotConfig,
+    ],
+)
 def test_help_explains_every_setting_of_every_program(cls, capsys):
     with pytest.raises(SystemExit) as stop:
         parse(cls, "a program", ["--help-all" if cls is train.TrainConfig else "--help"])
@@ -92,16 +145,28 @@ def test_help_explains_every_setting_of_every_program(cls, capsys):
     for field in fields(cls):
         assert field.metadata["help"], f"{field.name} has no help"
         assert words(field.metadata["help"].split()) in words(shown.split())
-        assert ("--" + field.name.replace("_", "-") if not field.metadata.get("positional") else field.name) in shown
+        assert (
+            "--" + field.name.replace("_", "-")
+            if not field.metadata.get("positional")
+            else field.name
+        ) in shown
 
 
-@pytest.mark.parametrize("error,line", [
-    (UserError("no such task:\n  choose\n  another"), "error: no such task: choose another"),
-    (FileNotFoundError(2, "No such file or directory", "pairs.jsonl"), "error: pairs.jsonl: No such file or directory"),
-    (OSError("the disk sulks"), "error: the disk sulks")])
+@pytest.mark.parametrize(
+    "error,line",
+    [
+        (UserError("no such task:\n  choose\n  another"), "error: no such task: choose another"),
+        (
+            FileNotFoundError(2, "No such file or directory", "pairs.jsonl"),
+            "error: pairs.jsonl: No such file or directory",
+        ),
+        (OSError("the disk sulks"), "error: the disk sulks"),
+    ],
+)
 def test_what_the_user_can_mend_is_one_line_and_status_2(error, line, capsys):
     def main():
         raise error
+
     with pytest.raises(SystemExit) as stop:
         config.run_program(main)
     shown = capsys.readouterr()
@@ -111,6 +176,7 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(error, line, capsys):
 def test_a_mistake_of_ours_keeps_its_traceback_and_an_interrupt_is_no_error(capsys):
     def main(error):
         raise error
+
     with pytest.raises(ZeroDivisionError):
         config.run_program(lambda: main(ZeroDivisionError()))
     with pytest.raises(SystemExit) as stop:
@@ -129,12 +195,14 @@ def test_help_of_train_shows_the_twenty_settings_that_people_touch_first(capsys)
 
 
 def test_bounds_and_choices_stand_with_the_field_and_hold_wherever_a_value_comes_from():
-    for wrong, says in (({"group_size": 1}, "--group-size must be at least 2: a group of one"),
-                        ({"lr": float("nan")}, "--lr must be a number, at least 0"),
-                        ({"lr": float("inf")}, "--lr must be a number"),
-                        ({"temperature": 0.0}, "--temperature must be above 0"),
-                        ({"temperature": float("nan")}, "--temperature must be above 0"),
-                        ({"kl_kind": "k4"}, "--kl-kind k4: choose k1, k2, k3")):
+    for wrong, says in (
+        ({"group_size": 1}, "--group-size must be at least 2: a group of one"),
+        ({"lr": float("nan")}, "--lr must be a number, at least 0"),
+        ({"lr": float("inf")}, "--lr must be a number"),
+        ({"temperature": 0.0}, "--temperature must be above 0"),
+        ({"temperature": float("nan")}, "--temperature must be above 0"),
+        ({"kl_kind": "k4"}, "--kl-kind k4: choose k1, k2, k3"),
+    ):
         with pytest.raises(UserError, match=re.escape(says)):
             train.TrainConfig(**wrong)
     assert train.TrainConfig(clip_norm=float("inf")).clip_norm == float("inf")

@@ -1,4 +1,5 @@
 """Bad input: one clear line, exit status 2, nothing half-written."""
+
 import json
 from pathlib import Path
 
@@ -23,61 +24,123 @@ def refused(monkeypatch, capsys, program, *argv) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("argv,says", [
-    (["--stepz", "3"], "--stepz"), (["--step", "3"], "--step"), (["--steps", "many"], "--steps"), (["--steps", "0"], "--steps"),
-    (["--group-size", "1"], "a group of one has no advantage"), (["--top-p", "0.9"], "whole distribution"),
-    (["--task", "chess"], "chess"), (["--task", "countdown:99"], "countdown:99"), (["--reward", "none"], "none"),
-    (["--loss", "ppo"], "ppo"), (["--template", "haiku"], "haiku"), (["--device", "tpu"], "tpu"),
-    (["--model", "nowhere"], "nowhere"), (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
-    (["--recipe", "nowhere.toml"], "nowhere.toml"), (["--resume", "nowhere"], "nowhere"),
-    (["--max-new-tokens", "5000"], "context"), (["--task", "kk", "--template", "tinyzero"], "tinyzero"),
-    (["--template", "chat"], "chat template"), (["--task", "math"], "--data"), (["--levels", "3-5"], "--data"),
-    (["--data", "d.jsonl", "--levels", "hard"], "3,4,5 or 3-5"), (["--answer-style", "guess"], "guess"),
-    (["--eval-suite", "chess"], "chess"), (["--eval-suite", "math", "--data-dir", "nowhere"], "nowhere"),
-    (["--eval-suite-problems", "-1"], "--eval-suite-problems")])
+@pytest.mark.parametrize(
+    "argv,says",
+    [
+        (["--stepz", "3"], "--stepz"),
+        (["--step", "3"], "--step"),
+        (["--steps", "many"], "--steps"),
+        (["--steps", "0"], "--steps"),
+        (["--group-size", "1"], "a group of one has no advantage"),
+        (["--top-p", "0.9"], "whole distribution"),
+        (["--task", "chess"], "chess"),
+        (["--task", "countdown:99"], "countdown:99"),
+        (["--reward", "none"], "none"),
+        (["--loss", "ppo"], "ppo"),
+        (["--template", "haiku"], "haiku"),
+        (["--device", "tpu"], "tpu"),
+        (["--model", "nowhere"], "nowhere"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--recipe", "nowhere.toml"], "nowhere.toml"),
+        (["--resume", "nowhere"], "nowhere"),
+        (["--max-new-tokens", "5000"], "context"),
+        (["--task", "kk", "--template", "tinyzero"], "tinyzero"),
+        (["--template", "chat"], "chat template"),
+        (["--task", "math"], "--data"),
+        (["--levels", "3-5"], "--data"),
+        (["--data", "d.jsonl", "--levels", "hard"], "3,4,5 or 3-5"),
+        (["--answer-style", "guess"], "guess"),
+        (["--eval-suite", "chess"], "chess"),
+        (["--eval-suite", "math", "--data-dir", "nowhere"], "nowhere"),
+        (["--eval-suite-problems", "-1"], "--eval-suite-problems"),
+    ],
+)
 def test_train(monkeypatch, capsys, tmp_path, argv, says):
-    assert says in refused(monkeypatch, capsys, train, *argv, "--out", tmp_path / "run") or argv[0] == "--resume"
+    assert (
+        says in refused(monkeypatch, capsys, train, *argv, "--out", tmp_path / "run")
+        or argv[0] == "--resume"
+    )
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("text,says", [("speed = 3", "unknown key 'speed'"), ("steps = 'ten'", "steps = 'ten' is not int"),
-                                       ("steps = true", "not int"), ("lr = '1e-4'", "not float"), ("steps = ", "recipe"),
-                                       ("loss = 'ppo'", "ppo"), ("group_size = 1", "group of one"),
-                                       ("top_k = 5", "whole distribution"), ("answer_style = 'guess'", "guess"),
-                                       ("task = 'math'", "--data"), ("levels = 3", "levels = 3 is not str")])
+@pytest.mark.parametrize(
+    "text,says",
+    [
+        ("speed = 3", "unknown key 'speed'"),
+        ("steps = 'ten'", "steps = 'ten' is not int"),
+        ("steps = true", "not int"),
+        ("lr = '1e-4'", "not float"),
+        ("steps = ", "recipe"),
+        ("loss = 'ppo'", "ppo"),
+        ("group_size = 1", "group of one"),
+        ("top_k = 5", "whole distribution"),
+        ("answer_style = 'guess'", "guess"),
+        ("task = 'math'", "--data"),
+        ("levels = 3", "levels = 3 is not str"),
+    ],
+)
 def test_recipe(monkeypatch, capsys, tmp_path, text, says):
     (tmp_path / "r.toml").write_text(text)
-    assert says in refused(monkeypatch, capsys, train, "--recipe", tmp_path / "r.toml", "--out", tmp_path / "run")
+    assert says in refused(
+        monkeypatch, capsys, train, "--recipe", tmp_path / "r.toml", "--out", tmp_path / "run"
+    )
 
 
-@pytest.mark.parametrize("line,says", [("", "line 3: empty"), ("{bad", "line 3: not JSON"), ("[1]", "line 3: not a JSON object"),
-                                       ('{"question": "q"}', "'answer' or 'final_answer'"),
-                                       ('{"question": "", "answer": 3}', "field 'question'")])
+@pytest.mark.parametrize(
+    "line,says",
+    [
+        ("", "line 3: empty"),
+        ("{bad", "line 3: not JSON"),
+        ("[1]", "line 3: not a JSON object"),
+        ('{"question": "q"}', "'answer' or 'final_answer'"),
+        ('{"question": "", "answer": 3}', "field 'question'"),
+    ],
+)
 def test_data(monkeypatch, capsys, tmp_path, line, says):
     good = [json.dumps({"question": f"What is {i}+1?", "answer": i + 1}) for i in range(60)]
     (tmp_path / "d.jsonl").write_text("\n".join([*good[:2], line, *good[2:]]) + "\n")
-    assert says in refused(monkeypatch, capsys, train, "--data", tmp_path / "d.jsonl", "--out", tmp_path / "run")
+    assert says in refused(
+        monkeypatch, capsys, train, "--data", tmp_path / "d.jsonl", "--out", tmp_path / "run"
+    )
     assert says in refused(monkeypatch, capsys, evaluation, "--data", tmp_path / "d.jsonl")
 
 
 def test_a_file_without_levels_has_none_to_choose(monkeypatch, capsys, tmp_path):
-    (tmp_path / "d.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "answer": i}) + "\n" for i in range(60)))
-    assert "no level" in refused(monkeypatch, capsys, train, "--task", "math", "--data", tmp_path / "d.jsonl",
-                                 "--levels", "3-5", "--out", tmp_path / "run")
+    (tmp_path / "d.jsonl").write_text(
+        "".join(json.dumps({"question": f"q{i}", "answer": i}) + "\n" for i in range(60))
+    )
+    assert "no level" in refused(
+        monkeypatch,
+        capsys,
+        train,
+        "--task",
+        "math",
+        "--data",
+        tmp_path / "d.jsonl",
+        "--levels",
+        "3-5",
+        "--out",
+        tmp_path / "run",
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_damaged_checkpoint_and_missing_stop_token(monkeypatch, capsys, tmp_path, tiny_folder):
     weights = Path(tiny_folder) / "model.safetensors"
     whole = weights.read_bytes()
-    weights.write_bytes(whole[:len(whole) // 2])
+    weights.write_bytes(whole[: len(whole) // 2])
     assert "damaged" in refused(monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4)
     weights.write_bytes(whole)
-    for name, change in (("config.json", {"eos_token_id": None}), ("generation_config.json", {"eos_token_id": None}),
-                         ("tokenizer_config.json", {"eos_token": None, "pad_token": None})):
+    for name, change in (
+        ("config.json", {"eos_token_id": None}),
+        ("generation_config.json", {"eos_token_id": None}),
+        ("tokenizer_config.json", {"eos_token": None, "pad_token": None}),
+    ):
         path = Path(tiny_folder) / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    assert "no stop token" in refused(monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4)
+    assert "no stop token" in refused(
+        monkeypatch, capsys, evaluation, "--model", tiny_folder, "--n", 4
+    )
 
 
 def test_the_other_programs(monkeypatch, capsys, tmp_path):
@@ -87,33 +150,59 @@ def test_the_other_programs(monkeypatch, capsys, tmp_path):
     assert "only about" in refused(monkeypatch, capsys, evaluation, "--task", "kk:2", "--n", 300)
     assert "no metrics.jsonl" in refused(monkeypatch, capsys, plot, tmp_path)
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}\n')
-    assert "line 1" in refused(monkeypatch, capsys, sft, "--data", tmp_path / "pairs.jsonl", "--out", tmp_path / "t")
+    assert "line 1" in refused(
+        monkeypatch, capsys, sft, "--data", tmp_path / "pairs.jsonl", "--out", tmp_path / "t"
+    )
 
 
 def test_sft_replaces_a_model_folder_and_nothing_else(monkeypatch, capsys, tmp_path, tiny_folder):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("mine")
     for out in (tmp_path / "thesis", tmp_path / "thesis" / "chapter"):
-        assert "only a model folder" in refused(monkeypatch, capsys, sft, "--model", tiny_folder, "--steps", 1, "--out", out)
+        assert "only a model folder" in refused(
+            monkeypatch, capsys, sft, "--model", tiny_folder, "--steps", 1, "--out", out
+        )
     assert (tmp_path / "thesis" / "chapter").read_text() == "mine"
 
 
-@pytest.mark.parametrize("flag,value", [("--lr", "nan"), ("--lr", "-1"), ("--temperature", "nan"), ("--clip-norm", "0"),
-                                        ("--weight-decay", "-1"), ("--kl-coef", "inf")])
+@pytest.mark.parametrize(
+    "flag,value",
+    [
+        ("--lr", "nan"),
+        ("--lr", "-1"),
+        ("--temperature", "nan"),
+        ("--clip-norm", "0"),
+        ("--weight-decay", "-1"),
+        ("--kl-coef", "inf"),
+    ],
+)
 def test_numbers_that_cannot_be_meant(monkeypatch, capsys, flag, value):
     assert flag in refused(monkeypatch, capsys, train, flag, value)
 
 
 def test_a_damaged_run_folder(monkeypatch, capsys, tmp_path, tiny_folder):
     folder = tmp_path / "run"
-    train.train(train.TrainConfig(out=str(folder), model=tiny_folder, steps=1, prompts_per_step=2, group_size=2,
-                                  max_new_tokens=4, eval_problems=4))
+    train.train(
+        train.TrainConfig(
+            out=str(folder),
+            model=tiny_folder,
+            steps=1,
+            prompts_per_step=2,
+            group_size=2,
+            max_new_tokens=4,
+            eval_problems=4,
+        )
+    )
     capsys.readouterr()
-    for name, damage, says in (("config.json", b"[]", "not a JSON object"), ("config.json", b"\xff", "not JSON"),
-                               ("config.json", b'{"group_size": "2"}', "group_size"), ("config.json", b'{"speed": 2}', "speed"),
-                               ("metrics.jsonl", b"garbage\n{}\n", "line 1 is damaged"),
-                               ("checkpoints/step-1/trainer.pt", b"cut short", "trainer.pt is damaged"),
-                               ("checkpoints/step-1/tokenizer.json", b"{", "tokenizer cannot be read")):
+    for name, damage, says in (
+        ("config.json", b"[]", "not a JSON object"),
+        ("config.json", b"\xff", "not JSON"),
+        ("config.json", b'{"group_size": "2"}', "group_size"),
+        ("config.json", b'{"speed": 2}', "speed"),
+        ("metrics.jsonl", b"garbage\n{}\n", "line 1 is damaged"),
+        ("checkpoints/step-1/trainer.pt", b"cut short", "trainer.pt is damaged"),
+        ("checkpoints/step-1/tokenizer.json", b"{", "tokenizer cannot be read"),
+    ):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(damage)
         assert says in refused(monkeypatch, capsys, train, "--resume", folder, "--steps", 2)
@@ -123,5 +212,7 @@ def test_a_damaged_run_folder(monkeypatch, capsys, tmp_path, tiny_folder):
 
 @pytest.mark.parametrize("line", ["[1]", "{}", '{"step": null}', "\udcff"])
 def test_a_damaged_line_of_metrics_is_not_plotted(monkeypatch, capsys, tmp_path, line):
-    (tmp_path / "metrics.jsonl").write_bytes(f'{line}\n{{"step": 1}}\n'.encode("utf-8", "surrogateescape"))
+    (tmp_path / "metrics.jsonl").write_bytes(
+        f'{line}\n{{"step": 1}}\n'.encode("utf-8", "surrogateescape")
+    )
     assert "line 1" in refused(monkeypatch, capsys, plot, tmp_path)

@@ -14,7 +14,7 @@ import eval as program
 import model as lm
 import sample
 import tasks
-from config import UserError
+from config import UserError, run_program
 from eval import EvalConfig, settled
 from evaluation import Graded, Response, behaviours, figures, responses, summary, tables
 from evaluation.statistics import majority, mean_interval, pass_at_k, share_interval

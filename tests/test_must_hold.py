@@ -1,4 +1,5 @@
 """What must always hold, numbered as in the design. Each equality is also shown to fail on a planted fault."""
+
 import ast
 import math
 import time
@@ -38,13 +39,18 @@ def test_the_comparison_itself_fails_on_zeros_negation_half_and_double():
 
 # ---------------------------------------------------------------- a step on random rollouts, and the same by hand
 
+
 def random_rollouts(model, n=6, seed=0):
     """Responses of 1 to 12 ids with the stop id (which is the pad id too) in the middle and at the end."""
     g = torch.Generator().manual_seed(seed)
     rollouts = []
     for _ in range(n):
-        prompt = torch.randint(1, 500, (int(torch.randint(1, 9, (1,), generator=g)),), generator=g).tolist()
-        response = torch.randint(0, 500, (int(torch.randint(1, 13, (1,), generator=g)),), generator=g).tolist()
+        prompt = torch.randint(
+            1, 500, (int(torch.randint(1, 9, (1,), generator=g)),), generator=g
+        ).tolist()
+        response = torch.randint(
+            0, 500, (int(torch.randint(1, 13, (1,), generator=g)),), generator=g
+        ).tolist()
         response[-1] = response[len(response) // 2] = model.stop_ids[0]
         old = (-6 + 0.2 * torch.randn(len(response), generator=g)).tolist()
         rollouts.append(sample.Rollout(prompt, response, old, True))
@@ -61,7 +67,9 @@ class Recorder:
         pass
 
     def step(self, lr, clip_norm):
-        self.gradient = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in self.params])
+        self.gradient = torch.cat(
+            [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in self.params]
+        )
         for p in self.params:
             p.grad = None
         return 0.0
@@ -69,7 +77,7 @@ class Recorder:
 
 def step_gradient(model, rollouts, advantage, **settings):
     recorder = Recorder(model)
-    settings = dict(max_new_tokens=16, temperature=0.7, token_budget=10 ** 6) | settings
+    settings = dict(max_new_tokens=16, temperature=0.7, token_budget=10**6) | settings
     train.update(model, recorder, rollouts, advantage, 0.0, train.TrainConfig(**settings))
     return recorder.gradient
 
@@ -87,7 +95,9 @@ def gradient_by_hand(model, rollouts, advantage, loss, temperature=0.7, limit=16
         total = total - row / (len(rollout.response) if loss == "grpo" else limit) / len(rollouts)
     model.zero_grad()
     total.backward()
-    gradient = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in model.parameters()])
+    gradient = torch.cat(
+        [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in model.parameters()]
+    )
     model.zero_grad()
     return gradient
 
@@ -95,10 +105,12 @@ def gradient_by_hand(model, rollouts, advantage, loss, temperature=0.7, limit=16
 def on_policy(model, rollouts, temperature=0.7):
     """Old log-probs close to the model's own, so that some ratios are inside the clip range and some outside."""
     with torch.no_grad():
-        found, _ = lm.response_logprobs(model, [r.prompt for r in rollouts], [r.response for r in rollouts], temperature)
+        found, _ = lm.response_logprobs(
+            model, [r.prompt for r in rollouts], [r.response for r in rollouts], temperature
+        )
     noise = torch.randn(found.shape, generator=torch.Generator().manual_seed(3)) * 0.15
     for i, r in enumerate(rollouts):
-        r.logprobs = (found + noise)[i, :len(r.response)].tolist()
+        r.logprobs = (found + noise)[i, : len(r.response)].tolist()
     return rollouts
 
 
@@ -108,7 +120,10 @@ ADVANTAGE = torch.tensor([1.0, -0.5, 0.3, -1.2, 0.8, -0.4])
 @pytest.mark.parametrize("loss", ["grpo", "dr_grpo"])
 def test_step_equals_the_formula_by_hand(tiny, loss):
     rollouts = on_policy(tiny, random_rollouts(tiny))
-    close(step_gradient(tiny, rollouts, ADVANTAGE, loss=loss), gradient_by_hand(tiny, rollouts, ADVANTAGE, loss))
+    close(
+        step_gradient(tiny, rollouts, ADVANTAGE, loss=loss),
+        gradient_by_hand(tiny, rollouts, ADVANTAGE, loss),
+    )
 
 
 # Each planted fault: (what to patch, the faulty version made from the right one)
@@ -117,18 +132,24 @@ def stop_token_left_out(right):
         weights = right(lengths, T, normaliser, step).clone()
         weights[torch.arange(len(lengths)), lengths - 1] = 0
         return weights
+
     return faulty
 
 
 def padding_counted(right):
-    return lambda lengths, T, normaliser, step: right(torch.full_like(lengths, T), T, normaliser, step)
+    return lambda lengths, T, normaliser, step: right(
+        torch.full_like(lengths, T), T, normaliser, step
+    )
 
 
 def mask_from_pad_id(right):
-    def faulty(lengths, T, normaliser, step):  # what `ids != pad` does where pad is the stop id: middles vanish as well
+    def faulty(
+        lengths, T, normaliser, step
+    ):  # what `ids != pad` does where pad is the stop id: middles vanish as well
         weights = right(lengths, T, normaliser, step).clone()
         weights[torch.arange(len(lengths)), lengths // 2] = 0
         return weights
+
     return faulty
 
 
@@ -136,10 +157,12 @@ def temperature_forgotten(right):
     return lambda model, prompts, responses, temperature=1.0: right(model, prompts, responses, 1.0)
 
 
-FAULTS = {"stop token unmasked": (grpo, "token_weights", stop_token_left_out),
-          "padding counted": (grpo, "token_weights", padding_counted),
-          "mask from the pad id": (grpo, "token_weights", mask_from_pad_id),
-          "temperature forgotten in the trainer": (lm, "response_logprobs", temperature_forgotten)}
+FAULTS = {
+    "stop token unmasked": (grpo, "token_weights", stop_token_left_out),
+    "padding counted": (grpo, "token_weights", padding_counted),
+    "mask from the pad id": (grpo, "token_weights", mask_from_pad_id),
+    "temperature forgotten in the trainer": (lm, "response_logprobs", temperature_forgotten),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -154,13 +177,19 @@ def test_planted_fault_breaks_the_step(tiny, monkeypatch, fault):
 
 # ---------------------------------------------------------------- the list
 
+
 def test_01_the_stop_token_is_an_action_and_masks_come_from_lengths(tiny, tokenizer):
     rollouts = sample.generate(tiny, tokenizer, [[5, 6, 7]], Sampling(200), n=40, seed=1)
     ended = [r for r in rollouts if r.finished]
-    assert ended and all(r.response[-1] in tiny.stop_ids and len(r.logprobs) == len(r.response) for r in ended)
+    assert ended and all(
+        r.response[-1] in tiny.stop_ids and len(r.logprobs) == len(r.response) for r in ended
+    )
     lengths = torch.tensor([3, 1])
     weights = grpo.token_weights(lengths, 4, "sequence_sum", grpo.Denominators(1, 4, 4))
-    assert weights.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]  # the last of each row's ids included, nothing after it
+    assert weights.tolist() == [
+        [1, 1, 1, 0],
+        [1, 0, 0, 0],
+    ]  # the last of each row's ids included, nothing after it
 
 
 def cached_logits(model, rows, chunks):
@@ -184,21 +213,33 @@ def test_02_cached_is_uncached_batched_is_single_and_order_does_not_matter(tiny)
     close(step[:, 0], plain[torch.arange(3), lengths])
     with pytest.raises(AssertionError):  # the fault of one shared position
         cache.lengths.fill_(8)
-        close(tiny(ids[torch.arange(3), lengths][:, None], cache)[:, 0], plain[torch.arange(3), lengths])
+        close(
+            tiny(ids[torch.arange(3), lengths][:, None], cache)[:, 0],
+            plain[torch.arange(3), lengths],
+        )
 
 
 def test_02_slots_and_neighbours_do_not_change_a_rollout(tiny, tokenizer):
     prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [14, 15]]
     reference = sample.generate(tiny, tokenizer, prompts, Sampling(40), n=5, seed=7)
     for slots in (1, 3, 20):
-        got = sample.generate(tiny, tokenizer, prompts, Sampling(40), n=5, seed=7, slots=slots, prefill_tokens=4)
+        got = sample.generate(
+            tiny, tokenizer, prompts, Sampling(40), n=5, seed=7, slots=slots, prefill_tokens=4
+        )
         assert [r.response for r in got] == [r.response for r in reference]
 
 
 def logprob_gap(model, tokenizer, temperature):
-    rollouts = sample.generate(model, tokenizer, [[5, 6, 7], [8, 9]], Sampling(60, temperature), n=8, seed=2)
-    found, _ = lm.response_logprobs(model, [r.prompt for r in rollouts], [r.response for r in rollouts], temperature)
-    return max((found[i, :len(r.response)] - torch.tensor(r.logprobs)).abs().max().item() for i, r in enumerate(rollouts))
+    rollouts = sample.generate(
+        model, tokenizer, [[5, 6, 7], [8, 9]], Sampling(60, temperature), n=8, seed=2
+    )
+    found, _ = lm.response_logprobs(
+        model, [r.prompt for r in rollouts], [r.response for r in rollouts], temperature
+    )
+    return max(
+        (found[i, : len(r.response)] - torch.tensor(r.logprobs)).abs().max().item()
+        for i, r in enumerate(rollouts)
+    )
 
 
 def test_03_sampler_and_trainer_agree_on_every_log_prob(tiny, tokenizer, monkeypatch):
@@ -215,6 +256,7 @@ def test_03_sampler_and_trainer_agree_on_every_log_prob(tiny, tokenizer, monkeyp
 @pytest.mark.parametrize("tied,kv_heads", [(True, 2), (False, 1), (True, 4)])
 def test_04_ours_is_transformers_and_folders_go_both_ways(tokenizer, tmp_path, tied, kv_heads):
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
     ours = make_tiny(tokenizer, tie_word_embeddings=tied, num_key_value_heads=kv_heads)
     lm.save(tmp_path / "a", ours, tokenizer)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "a", dtype=torch.float32)
@@ -237,9 +279,22 @@ def test_05_micro_batches_and_order_do_not_change_the_gradient(tiny, monkeypatch
             close(step_gradient(tiny, rollouts, ADVANTAGE, loss=loss, token_budget=budget), whole)
         order = [3, 0, 5, 1, 4, 2]
         close(step_gradient(tiny, [rollouts[i] for i in order], ADVANTAGE[order], loss=loss), whole)
-        right, local = grpo.policy_loss, lambda lp, old, A, n, kind, step, *rest: right(
-            lp, old, A, n, kind, grpo.Denominators(len(A), int(n.sum()), step.max_new_tokens), *rest)
-        with monkeypatch.context() as patch, pytest.raises(AssertionError):  # the fault: each micro-batch's own counts
+        right, local = (
+            grpo.policy_loss,
+            lambda lp, old, A, n, kind, step, *rest: right(
+                lp,
+                old,
+                A,
+                n,
+                kind,
+                grpo.Denominators(len(A), int(n.sum()), step.max_new_tokens),
+                *rest,
+            ),
+        )
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(AssertionError),
+        ):  # the fault: each micro-batch's own counts
             patch.setattr(grpo, "policy_loss", local)
             close(step_gradient(tiny, rollouts, ADVANTAGE, loss=loss, token_budget=25), whole)
 
@@ -248,13 +303,18 @@ def test_06_grpo_and_dr_grpo_differ_in_exactly_two_places(monkeypatch):
     one_right, four_right = torch.tensor([[1.0] + [0.0] * 7]), torch.tensor([[1.0] * 4 + [0.0] * 4])
 
     def check():
-        close(grpo.advantages(one_right, True)[0, :2], [2.4749, -0.3536], 1e-4)  # unbiased std, G = 8
+        close(
+            grpo.advantages(one_right, True)[0, :2], [2.4749, -0.3536], 1e-4
+        )  # unbiased std, G = 8
         close(grpo.advantages(one_right, False)[0, :2], [0.875, -0.125])
         close(grpo.advantages(four_right, True)[0, [0, 7]], [0.9354, -0.9354], 1e-4)
         close(grpo.advantages(four_right, False)[0, [0, 7]], [0.5, -0.5])
+
     check()
     right = grpo.advantages
-    monkeypatch.setattr(grpo, "advantages", lambda r, std: right(r, True))  # the fault: std left in Dr. GRPO
+    monkeypatch.setattr(
+        grpo, "advantages", lambda r, std: right(r, True)
+    )  # the fault: std left in Dr. GRPO
     with pytest.raises(AssertionError):
         check()
     lengths, step = torch.tensor([2, 4]), grpo.Denominators(rows=10, tokens=30, max_new_tokens=8)
@@ -263,7 +323,9 @@ def test_06_grpo_and_dr_grpo_differ_in_exactly_two_places(monkeypatch):
     close(by_name["constant"], [1 / 80, 1 / 80])  # max_new_tokens = 8, not the padded 4
     close(by_name["token_mean"], [1 / 30, 1 / 30])
     close(by_name["sequence_sum"], [1 / 10, 1 / 10])
-    assert grpo.choose("grpo") == grpo.Loss(True, "sequence_mean") and grpo.choose("dr_grpo") == grpo.Loss(False, "constant")
+    assert grpo.choose("grpo") == grpo.Loss(True, "sequence_mean") and grpo.choose(
+        "dr_grpo"
+    ) == grpo.Loss(False, "constant")
     assert grpo.choose("grpo", std="off", normaliser="constant") == grpo.choose("dr_grpo")
     assert grpo.choose("dr_grpo", std="on").normaliser == "constant"
     assert not grpo.choose("dr_grpo", normaliser="sequence_mean").divide_by_std
@@ -275,17 +337,28 @@ def test_07_a_group_of_equal_rewards_has_advantage_0_and_costs_no_forward(tiny, 
             assert torch.equal(grpo.advantages(torch.full((2, 6), value), std), torch.zeros(2, 6))
     forwards = []
     hidden = lm.Transformer.hidden
-    monkeypatch.setattr(lm.Transformer, "hidden", lambda *a, **k: forwards.append(1) or hidden(*a, **k))
+    monkeypatch.setattr(
+        lm.Transformer, "hidden", lambda *a, **k: forwards.append(1) or hidden(*a, **k)
+    )
     assert step_gradient(tiny, random_rollouts(tiny), torch.zeros(6)) is None and not forwards
     step_gradient(tiny, random_rollouts(tiny), ADVANTAGE)
     assert forwards
 
 
-@pytest.mark.parametrize("A,ratio,slope", [(1, 0.5, 1), (1, 1.0, 1), (1, 1.5, 0), (-1, 0.5, 0), (-1, 1.0, -1), (-1, 1.5, -1)])
+@pytest.mark.parametrize(
+    "A,ratio,slope",
+    [(1, 0.5, 1), (1, 1.0, 1), (1, 1.5, 0), (-1, 0.5, 0), (-1, 1.0, -1), (-1, 1.5, -1)],
+)
 def test_08_clip_stops_the_gradient_exactly_where_ppo_says(A, ratio, slope):
     logprob = torch.tensor([[math.log(ratio)]], requires_grad=True)
-    loss, info = grpo.policy_loss(logprob, torch.zeros(1, 1), torch.tensor([float(A)]), torch.tensor([1]),
-                                  grpo.choose("grpo"), grpo.Denominators(1, 1, 1))
+    loss, info = grpo.policy_loss(
+        logprob,
+        torch.zeros(1, 1),
+        torch.tensor([float(A)]),
+        torch.tensor([1]),
+        grpo.choose("grpo"),
+        grpo.Denominators(1, 1, 1),
+    )
     loss.backward()
     close(-logprob.grad, [[slope * ratio]])  # d ratio / d logprob = ratio
     assert info["clipped"] == (slope == 0)
@@ -298,19 +371,31 @@ def expected_length_gradient(loss, mean_length=8, A=1.0):
     total = 0.0
     for n in range(1, 600):
         logprobs = torch.cat([go.expand(n - 1), stop[None]])[None]
-        value, _ = grpo.policy_loss(logprobs, logprobs.detach(), torch.tensor([A]), torch.tensor([n]), grpo.choose(loss),
-                                    grpo.Denominators(1, n, 1))
-        total = total - value * logprobs.detach().sum().exp()  # weight of this length under the policy
+        value, _ = grpo.policy_loss(
+            logprobs,
+            logprobs.detach(),
+            torch.tensor([A]),
+            torch.tensor([n]),
+            grpo.choose(loss),
+            grpo.Denominators(1, n, 1),
+        )
+        total = (
+            total - value * logprobs.detach().sum().exp()
+        )  # weight of this length under the policy
     total.backward()
     return logit.grad.item()
 
 
 def test_09_dr_grpo_has_no_expected_length_gradient_and_one_over_length_has(monkeypatch):
     assert abs(expected_length_gradient("dr_grpo")) < 1e-6
-    close(expected_length_gradient("grpo"), 1 / 8 - math.log(8) / 7)  # -0.172: right answers get shorter
+    close(
+        expected_length_gradient("grpo"), 1 / 8 - math.log(8) / 7
+    )  # -0.172: right answers get shorter
     close(expected_length_gradient("grpo", A=-1.0), 0.1720, 1e-3)  # and wrong ones longer
     monkeypatch.setattr(grpo, "token_weights", stop_token_left_out(grpo.token_weights))
-    close(expected_length_gradient("dr_grpo"), 0.875, 1e-3)  # the fault of an untrained stop token: the opposite sign
+    close(
+        expected_length_gradient("dr_grpo"), 0.875, 1e-3
+    )  # the fault of an untrained stop token: the opposite sign
     close(expected_length_gradient("grpo"), (1 - math.log(8) / 7) / 8)
 
 
@@ -321,7 +406,9 @@ def test_10_weights_are_fp32_masters_because_bf16_swallows_small_steps(tokenizer
     model = make_tiny(tokenizer)
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = optim.MasterAdamW(model, torch.bfloat16)
-    assert all(torch.equal(m, b) for m, b in zip(optimizer.masters, before))  # taken before the rounding to bf16
+    assert all(
+        torch.equal(m, b) for m, b in zip(optimizer.masters, before)
+    )  # taken before the rounding to bf16
     assert all(p.dtype == torch.bfloat16 for p in model.parameters())
     start = [p.clone() for p in model.parameters()]
     for _ in range(200):
@@ -350,15 +437,21 @@ def test_11_sampling_arithmetic_is_fp32():
 def test_13_nothing_evaluates_model_text_and_a_reward_costs_bounded_time():
     for path in [*ROOT.glob("*.py"), *ROOT.glob("grader/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):  # the builtins by bare name, sympy's string readers by any name
+            if isinstance(
+                node, ast.Call
+            ):  # the builtins by bare name, sympy's string readers by any name
                 called = node.func.id if isinstance(node.func, ast.Name) else ""
                 named = called or getattr(node.func, "attr", "")
-                assert called not in ("eval", "exec", "compile") and named not in ("sympify", "parse_expr"), \
-                    f"{path.name}:{node.lineno}"
+                assert called not in ("eval", "exec", "compile") and named not in (
+                    "sympify",
+                    "parse_expr",
+                ), f"{path.name}:{node.lineno}"
     problem = tasks.make_problems("countdown", "train", 0, 1)[0]
-    for text in ("(" * 10 ** 6, "9**9**9", "</think> <answer>" + "9*" * 10 ** 5, "<answer>" * 10 ** 5):
+    for text in ("(" * 10**6, "9**9**9", "</think> <answer>" + "9*" * 10**5, "<answer>" * 10**5):
         began = time.process_time()
-        assert reward.score("dr_grpo", "x</think> <answer>" + text + "</answer>", problem).total == 0
+        assert (
+            reward.score("dr_grpo", "x</think> <answer>" + text + "</answer>", problem).total == 0
+        )
         assert time.process_time() - began < 0.5
 
 
@@ -373,6 +466,7 @@ def test_15_a_response_at_the_length_limit_earns_0_and_a_sick_run_says_so(capsys
         @staticmethod
         def write(text, file):
             print(text, file=file)
+
     train.warn({"step": 3, "truncated": 0.7, "equal_groups": 0.6}, Bar)
     said = capsys.readouterr().err
     assert "70%" in said and "60%" in said
@@ -388,8 +482,16 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny):
     with pytest.raises(config.UserError, match="not finite"):
         optimizer.step(lr=1.0, clip_norm=1.0)
     assert all(torch.equal(p, b) for p, b in zip(tiny.parameters(), before))
-    logprobs = torch.full((1, 60), 2.0, requires_grad=True)  # a response that became e^120 times likelier
-    loss, _ = grpo.policy_loss(logprobs, torch.zeros(1, 60), torch.tensor([1.0]), torch.tensor([60]),
-                               grpo.choose("sequence_ratio"), grpo.Denominators(1, 60, 60))
+    logprobs = torch.full(
+        (1, 60), 2.0, requires_grad=True
+    )  # a response that became e^120 times likelier
+    loss, _ = grpo.policy_loss(
+        logprobs,
+        torch.zeros(1, 60),
+        torch.tensor([1.0]),
+        torch.tensor([60]),
+        grpo.choose("sequence_ratio"),
+        grpo.Denominators(1, 60, 60),
+    )
     loss.backward()
     assert torch.isfinite(logprobs.grad).all()

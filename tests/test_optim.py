@@ -1,4 +1,5 @@
 """The optimizer's variants do the same update: sums in fp32, on the CPU, with states in bf16."""
+
 import copy
 
 import pytest
@@ -14,7 +15,9 @@ PROMPTS, RESPONSES = [[5, 6, 7], [8, 9], [3]], [[10, 11], [12, 13, 14, 15], [16]
 
 def micro_batch_gradients(model, optimizer, batches=((0,), (1, 2))):
     for rows in batches:
-        logprobs, _ = lm.response_logprobs(model, [PROMPTS[i] for i in rows], [RESPONSES[i] for i in rows])
+        logprobs, _ = lm.response_logprobs(
+            model, [PROMPTS[i] for i in rows], [RESPONSES[i] for i in rows]
+        )
         (-logprobs.sum()).backward()
         optimizer.accumulate()
 
@@ -41,9 +44,14 @@ def test_offloaded_is_bit_identical_on_one_machine(tokenizer, dtype, states, mon
     away, moved = trained(tokenizer, dtype=dtype, states=states, offload=True)
     assert same(plain, away) and same(model.parameters(), moved.parameters())
     assert not same(plain, trained(tokenizer, dtype=dtype, states=states, steps=2)[0])
-    monkeypatch.setattr(optim.MasterAdamW, "receive",
-                        lambda self, i, grad, copied: optim.add(self.masters[i], grad * (i > 0)))
-    assert not same(plain, trained(tokenizer, dtype=dtype, states=states, offload=True)[0])  # the fault: one gradient lost
+    monkeypatch.setattr(
+        optim.MasterAdamW,
+        "receive",
+        lambda self, i, grad, copied: optim.add(self.masters[i], grad * (i > 0)),
+    )
+    assert not same(
+        plain, trained(tokenizer, dtype=dtype, states=states, offload=True)[0]
+    )  # the fault: one gradient lost
 
 
 def test_gradients_are_summed_in_fp32_and_freed_one_by_one(tokenizer):
@@ -51,12 +59,18 @@ def test_gradients_are_summed_in_fp32_and_freed_one_by_one(tokenizer):
     optimizer = optim.MasterAdamW(model, torch.bfloat16)
     alive = []
     for p in model.parameters():  # after the optimizer's own hook
-        p.register_post_accumulate_grad_hook(lambda _: alive.append(sum(q.grad is not None for q in model.parameters())))
+        p.register_post_accumulate_grad_hook(
+            lambda _: alive.append(sum(q.grad is not None for q in model.parameters()))
+        )
     parts = []
     for rows in ((0,), (1, 2)):
         twin = copy.deepcopy(model)
-        twin_logprobs, _ = lm.response_logprobs(twin, [PROMPTS[i] for i in rows], [RESPONSES[i] for i in rows])
-        parts.append([g.float() for g in torch.autograd.grad(-twin_logprobs.sum(), list(twin.parameters()))])
+        twin_logprobs, _ = lm.response_logprobs(
+            twin, [PROMPTS[i] for i in rows], [RESPONSES[i] for i in rows]
+        )
+        parts.append(
+            [g.float() for g in torch.autograd.grad(-twin_logprobs.sum(), list(twin.parameters()))]
+        )
     micro_batch_gradients(model, optimizer)
     assert len(alive) == 2 * len(optimizer.params) and max(alive) == 0
     assert same([m.grad for m in optimizer.masters], [a + b for a, b in zip(*parts)])
@@ -70,7 +84,9 @@ def test_dropped_gradients_leave_nothing_behind(tokenizer, offload):
     optimizer = optim.MasterAdamW(model, torch.bfloat16, offload=offload)
     micro_batch_gradients(model, optimizer)
     optimizer.drop_gradients()
-    assert all(p.grad is None and m.grad is None for p, m in zip(optimizer.params, optimizer.masters))
+    assert all(
+        p.grad is None and m.grad is None for p, m in zip(optimizer.params, optimizer.masters)
+    )
     micro_batch_gradients(model, optimizer)
     optimizer.step(lr=1e-2, clip_norm=1.0)
     fresh = make_tiny(tokenizer)
@@ -89,14 +105,17 @@ def test_packed_micro_batches_count_tokens_and_padded_ones_padding():
 
 # ---------------------------------------------------------------- states in bf16
 
+
 def test_stochastic_rounding_goes_to_a_neighbour_and_is_right_on_average():
-    x = torch.tensor([1.0, 1.0 + 2 ** -10, -1.0 - 2 ** -9, 3e-5, -7.7, 0.0]).repeat(100_000, 1)
-    noise = torch.randint(0, 2 ** 16, x.shape, dtype=torch.int32, generator=torch.Generator().manual_seed(0))
+    x = torch.tensor([1.0, 1.0 + 2**-10, -1.0 - 2**-9, 3e-5, -7.7, 0.0]).repeat(100_000, 1)
+    noise = torch.randint(
+        0, 2**16, x.shape, dtype=torch.int32, generator=torch.Generator().manual_seed(0)
+    )
     found = optim.rounded(x, noise).float()
     assert all(len(column.unique()) <= 2 for column in found.T)
     exact = x.bfloat16().float() == x
     assert torch.equal(found[exact], x[exact])
-    ulp = x[0].abs() * 2 ** -7
+    ulp = x[0].abs() * 2**-7
     assert ((found.mean(0) - x[0]).abs() < 0.01 * ulp + 1e-30).all()
     assert (x.bfloat16().float().mean(0) - x[0])[1].abs() > 0.1 * ulp[1]  # to the nearest is not
 
@@ -123,7 +142,11 @@ def quadratic(states, betas, steps=400, noise=0.3):
     g, scale = torch.Generator().manual_seed(0), torch.logspace(-2, 2, 2000)
     x = torch.ones(2000)
     group = [{"params": [x], "weight_decay": 0.0}]
-    optimizer = (torch.optim.AdamW(group, lr=0.0, betas=betas) if states == "fp32" else optim.RoundedAdamW(group, betas))
+    optimizer = (
+        torch.optim.AdamW(group, lr=0.0, betas=betas)
+        if states == "fp32"
+        else optim.RoundedAdamW(group, betas)
+    )
     for step in range(steps):
         x.grad = scale * (x + noise * torch.randn(2000, generator=g))
         optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / steps)
@@ -139,6 +162,7 @@ def test_bf16_states_train_about_as_well_as_fp32_states():
 
 def test_a_second_moment_rounded_to_the_nearest_never_comes_down_again(monkeypatch):
     """Gradients of 1, then of 1e-3: with beta2 = 0.999 each step takes a thousandth off, less than bf16 resolves."""
+
     def second_moment(first, then):
         p = torch.zeros(4000)
         optimizer = optim.RoundedAdamW([{"params": [p], "weight_decay": 0.0}], (0.9, 0.999))
@@ -146,7 +170,8 @@ def test_a_second_moment_rounded_to_the_nearest_never_comes_down_again(monkeypat
             p.grad = torch.full_like(p, 1.0 if i < first else 1e-3)
             optimizer.step()
         return optimizer.state[0][1].float().mean().item()
-    exact = (1 - 0.999 ** 500) * 0.999 ** 1500
+
+    exact = (1 - 0.999**500) * 0.999**1500
     assert second_moment(500, 1500) == pytest.approx(exact, rel=0.02)
     monkeypatch.setattr(optim, "rounded", lambda x, noise: x.bfloat16())
     assert second_moment(500, 1500) > 2 * exact  # the fault shows

@@ -1,4 +1,5 @@
 """Packed rows, gradient checkpointing and chunks of the head change what is kept, not what is computed."""
+
 import itertools
 
 import pytest
@@ -9,13 +10,18 @@ import model as lm
 from engine import attention
 from engine.attention import Packed, attend_one_by_one
 
-PROMPTS, RESPONSES = [[5, 6, 7], [8] * 9, [3], [4] * 2], [[10, 11], [12, 13, 14], [16, 17] * 9, [18]]
+PROMPTS, RESPONSES = (
+    [[5, 6, 7], [8] * 9, [3], [4] * 2],
+    [[10, 11], [12, 13, 14], [16, 17] * 9, [18]],
+)
 
 
 def found(model, prompts=PROMPTS, responses=RESPONSES):
     """(log-probs, entropies, gradients of a weighted sum)."""
     logprobs, entropy = lm.response_logprobs(model, prompts, responses, 0.7)
-    weights = torch.linspace(-1, 1, logprobs.numel(), dtype=logprobs.dtype, device=logprobs.device).view_as(logprobs)
+    weights = torch.linspace(
+        -1, 1, logprobs.numel(), dtype=logprobs.dtype, device=logprobs.device
+    ).view_as(logprobs)
     model.zero_grad()
     (logprobs * weights).sum().backward()
     return [logprobs.detach(), entropy, *(p.grad for p in model.parameters())]
@@ -28,16 +34,25 @@ def as_one_row(q, k, v, lengths):
 
 def differ(a, b) -> float:
     """The largest difference relative to the tensor's largest value."""
-    return max(((x - y).abs().max() / y.abs().max().clamp_min(1e-30)).item() for x, y in zip(a, b, strict=True))
+    return max(
+        ((x - y).abs().max() / y.abs().max().clamp_min(1e-30)).item()
+        for x, y in zip(a, b, strict=True)
+    )
 
 
-@pytest.mark.parametrize("family", [dict(), dict(model_type="qwen3", head_dim=16), dict(num_key_value_heads=4)])
-def test_packed_rows_have_the_log_probs_and_gradients_of_padded_ones(tokenizer, family, monkeypatch):
+@pytest.mark.parametrize(
+    "family", [dict(), dict(model_type="qwen3", head_dim=16), dict(num_key_value_heads=4)]
+)
+def test_packed_rows_have_the_log_probs_and_gradients_of_padded_ones(
+    tokenizer, family, monkeypatch
+):
     model = make_tiny(tokenizer, **family).double()
     padded = found(model)
     monkeypatch.setattr(lm.Transformer, "packs", True)
     assert differ(found(model), padded) < 1e-6
-    assert differ(found(model, PROMPTS[::-1], RESPONSES[::-1])[2:], padded[2:]) > 1e-3  # the comparison notices order
+    assert (
+        differ(found(model, PROMPTS[::-1], RESPONSES[::-1])[2:], padded[2:]) > 1e-3
+    )  # the comparison notices order
 
 
 def test_sequences_that_see_those_before_them_would_show(tokenizer, monkeypatch):
@@ -56,20 +71,28 @@ def test_gradient_checkpointing_is_bit_identical(tokenizer, dtype, is_packed, mo
     plain = found(model)
     model.recompute = True
     calls, forward = [], lm.Layer.forward
-    monkeypatch.setattr(lm.Layer, "forward", lambda self, *rest: calls.append(1) or forward(self, *rest))
+    monkeypatch.setattr(
+        lm.Layer, "forward", lambda self, *rest: calls.append(1) or forward(self, *rest)
+    )
     assert all(torch.equal(a, b) for a, b in zip(found(model), plain, strict=True))
     assert len(calls) == 2 * len(model.layers)  # forward, and once more in backward
     with torch.no_grad():
         model(torch.tensor([[1, 2]]))
     assert len(calls) == 3 * len(model.layers)
     count = itertools.count()  # the fault: layers that are not the same when they are computed anew
-    monkeypatch.setattr(lm.Layer, "forward", lambda self, x, *rest: forward(self, x.roll(next(count) // 2, -1), *rest))
+    monkeypatch.setattr(
+        lm.Layer,
+        "forward",
+        lambda self, x, *rest: forward(self, x.roll(next(count) // 2, -1), *rest),
+    )
     again = found(model)
     assert torch.equal(again[0], plain[0]) and differ(again, plain) > 1e-2
 
 
-needs_flash = pytest.mark.skipif(not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
-                                 reason="flash attention needs a CUDA GPU of Ampere or later")
+needs_flash = pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
+    reason="flash attention needs a CUDA GPU of Ampere or later",
+)
 
 
 @needs_flash
@@ -79,17 +102,28 @@ def test_the_kernel_computes_what_the_loop_computes(kv_heads):
     lengths = [5, 130, 1, 64]
     rows = Packed(lengths, "cuda")
     shapes = [(sum(lengths), heads, 64) for heads in (4, kv_heads, kv_heads)]
-    q, k, v = (torch.randn(s, generator=g, device="cuda").bfloat16().requires_grad_() for s in shapes)
+    q, k, v = (
+        torch.randn(s, generator=g, device="cuda").bfloat16().requires_grad_() for s in shapes
+    )
     weights = torch.randn(shapes[0], generator=g, device="cuda")
 
     def outcome(attend, *inputs):
         out = attend(*inputs)
-        return [out.float().detach(), *(x.float() for x in torch.autograd.grad((out.float() * weights).sum(), inputs))]
+        return [
+            out.float().detach(),
+            *(x.float() for x in torch.autograd.grad((out.float() * weights).sum(), inputs)),
+        ]
+
     kernel = outcome(lambda *x: rows.attend(0, *x), q, k, v)
-    plain = outcome(lambda *x: attend_one_by_one(*x, lengths), *(x.detach().float().requires_grad_() for x in (q, k, v)))
+    plain = outcome(
+        lambda *x: attend_one_by_one(*x, lengths),
+        *(x.detach().float().requires_grad_() for x in (q, k, v)),
+    )
     assert differ(kernel, plain) < 2e-2
-    other = outcome(lambda *x: attend_one_by_one(*x, [sum(lengths)]),
-                    *(x.detach().float().requires_grad_() for x in (q, k, v)))
+    other = outcome(
+        lambda *x: attend_one_by_one(*x, [sum(lengths)]),
+        *(x.detach().float().requires_grad_() for x in (q, k, v)),
+    )
     assert differ(kernel, other) > 0.1  # the fault shows
 
 

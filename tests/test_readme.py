@@ -25,7 +25,9 @@ PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 
 def example(first_line: str) -> str:
     """The Python block of the README that starts with this line."""
-    block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if b.startswith(first_line))
+    block = next(
+        b for b in re.findall(r"```python\n(.*?)```", README, re.S) if b.startswith(first_line)
+    )
     assert block.count("\n") < 15
     return block
 
@@ -40,14 +42,21 @@ def test_every_quoted_line_stands_in_its_file():
 def test_every_file_of_the_tree_is_listed_and_exists():
     listed = set(re.findall(r"^\| `([\w./]+?)/?` \|", README, re.M))
     assert {p.name for p in ROOT.glob("*.py")} <= listed
-    assert all((ROOT / name).exists() for name in listed if not name.startswith("--") and "." in name)
+    assert all(
+        (ROOT / name).exists() for name in listed if not name.startswith("--") and "." in name
+    )
 
 
 def test_the_own_task_example(monkeypatch):
     monkeypatch.setattr(catalogue, "GENERATORS", dict(catalogue.GENERATORS))
     exec(example("# tasks/catalogue.py"), catalogue.__dict__)
     problems = tasks.make_problems("sorting:3", "train", 0, 20)
-    assert reward.score("dr_grpo", f"x</think> <answer>{problems[0].answer}</answer>", problems[0]).total == 1
+    assert (
+        reward.score(
+            "dr_grpo", f"x</think> <answer>{problems[0].answer}</answer>", problems[0]
+        ).total
+        == 1
+    )
     del catalogue.sorting
 
 
@@ -55,8 +64,12 @@ def test_the_own_reward_example(monkeypatch):
     monkeypatch.setattr(reward, "REWARDS", dict(reward.REWARDS))
     exec(example("# reward.py"), reward.__dict__)
     problem = tasks.make_problems("countdown", "train", 0, 1)[0]
-    short, long = (reward.score("brief", "x" * n + f"</think> <answer>{problem.answer}</answer>", problem).total
-                   for n in (10, 400))
+    short, long = (
+        reward.score(
+            "brief", "x" * n + f"</think> <answer>{problem.answer}</answer>", problem
+        ).total
+        for n in (10, 400)
+    )
     assert 1 > short > long > 0.5
     del reward.brief
 
@@ -64,7 +77,9 @@ def test_the_own_reward_example(monkeypatch):
 def test_the_own_loss_example(monkeypatch):
     below, inside = example("# grpo.py").split("# grpo.py, in token_weights\n")
     source, anchor = (ROOT / "grpo.py").read_text(), '    assert normaliser == "sequence_sum"'
-    source = source.replace("NORMALISERS = (", below.split("\n", 1)[1] + "NORMALISERS = (").replace(anchor, inside + anchor)
+    source = source.replace("NORMALISERS = (", below.split("\n", 1)[1] + "NORMALISERS = (").replace(
+        anchor, inside + anchor
+    )
     module = types.ModuleType("own_loss")
     monkeypatch.setitem(sys.modules, "own_loss", module)  # dataclasses look their module up
     exec(source, module.__dict__)
@@ -91,7 +106,9 @@ def test_the_memory_tables_are_the_command():
 
 def test_the_count_of_grading_cases():
     tables = (grading_cases.EQUAL, grading_cases.DIFFERENT)
-    cases = sum(len(rows) for table in tables for rows in table.values()) + len(grading_cases.HOSTILE + grading_cases.TOLERANCE)
+    cases = sum(len(rows) for table in tables for rows in table.values()) + len(
+        grading_cases.HOSTILE + grading_cases.TOLERANCE
+    )
     assert f"runs {cases:,} cases" in PAGES["grader.md"]
 
 

@@ -1,4 +1,5 @@
 """Whole steps through the loop, on a tiny model."""
+
 import dataclasses
 import json
 import threading
@@ -17,13 +18,17 @@ import train
 from storage import runs
 
 pytestmark = pytest.mark.usefixtures("varied_reward")
-SMALL = dict(steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied")
+SMALL = dict(
+    steps=1, prompts_per_step=4, group_size=4, max_new_tokens=12, eval_problems=8, reward="varied"
+)
 
 
 def run_of(folder, model, **more):
     train.train(train.TrainConfig(**{**SMALL, "out": str(folder), "model": model, **more}))
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return lines, [json.loads(line) for line in (Path(folder) / "rollouts.jsonl").read_text().splitlines()]
+    return lines, [
+        json.loads(line) for line in (Path(folder) / "rollouts.jsonl").read_text().splitlines()
+    ]
 
 
 def test_all_losses_start_from_the_same_rollouts_and_differ_afterwards(tmp_path, tiny_folder):
@@ -44,7 +49,9 @@ def test_one_update_on_the_samples_own_policy_clips_nothing_and_shows_no_gap(tmp
 
 def test_several_updates_a_step_leave_the_samples_policy(tmp_path, tiny_folder):
     lines, _ = run_of(tmp_path / "run", tiny_folder, updates_per_step=4, lr=0.03, warmup=0)
-    assert lines[1]["clip_share"] > 0 and lines[1]["logprob_gap_max"] < 1e-4  # the gap is the first update's
+    assert (
+        lines[1]["clip_share"] > 0 and lines[1]["logprob_gap_max"] < 1e-4
+    )  # the gap is the first update's
 
 
 def test_a_kl_term_needs_a_reference_and_starts_at_zero(tmp_path, tiny_folder):
@@ -53,7 +60,9 @@ def test_a_kl_term_needs_a_reference_and_starts_at_zero(tmp_path, tiny_folder):
 
 
 def test_the_update_raises_the_probability_of_what_was_better(tmp_path, tiny_folder):
-    lines, _ = run_of(tmp_path / "run", tiny_folder, steps=40, lr=3e-3, group_size=16, eval_every=100)
+    lines, _ = run_of(
+        tmp_path / "run", tiny_folder, steps=40, lr=3e-3, group_size=16, eval_every=100
+    )
     first, last = ([line["reward"] for line in part] for part in (lines[1:6], lines[-5:]))
     assert sum(last) / 5 > sum(first) / 5 + 0.1
 
@@ -61,55 +70,101 @@ def test_the_update_raises_the_probability_of_what_was_better(tmp_path, tiny_fol
 def test_training_on_a_file_of_problems(tmp_path, tiny_folder):
     rows = [{"q": f"What is {i} + {i}?", "a": str(2 * i)} for i in range(60)]
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    lines, groups = run_of(tmp_path / "run", tiny_folder, data=str(tmp_path / "p.jsonl"), question_field="q",
-                           answer_field="a", eval_problems=0)
+    lines, groups = run_of(
+        tmp_path / "run",
+        tiny_folder,
+        data=str(tmp_path / "p.jsonl"),
+        question_field="q",
+        answer_field="a",
+        eval_problems=0,
+    )
     assert groups[0]["question"].startswith("What is")
 
 
 def maths_file(tmp_path, n=120):
     """n problems with MATH's fields; levels 0 to 5."""
-    rows = [{"problem": f"What is {i} + {i}?", "answer": f"${2 * i}$", "level": i % 6} for i in range(n)]
+    rows = [
+        {"problem": f"What is {i} + {i}?", "answer": f"${2 * i}$", "level": i % 6} for i in range(n)
+    ]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return str(tmp_path / "m.jsonl")
 
 
 def test_maths_trains_on_the_levels_asked_for(tmp_path, tiny_folder):
-    _, groups = run_of(tmp_path / "run", tiny_folder, task="math", data=maths_file(tmp_path), levels="3-4,5", steps=4,
-                       eval_every=1, eval_problems=0)
+    _, groups = run_of(
+        tmp_path / "run",
+        tiny_folder,
+        task="math",
+        data=maths_file(tmp_path),
+        levels="3-4,5",
+        steps=4,
+        eval_every=1,
+        eval_problems=0,
+    )
     assert len(groups) == 8 and all(int(g["answer"]) // 2 % 6 in (3, 4, 5) for g in groups)
 
 
 def test_prompts_that_do_not_fit_the_context_are_passed_over_aloud(tmp_path, tiny_folder, capsys):
     rows = [{"problem": "long " * (900 if i % 4 else 1) + str(i), "answer": i} for i in range(60)]
     (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    lines, groups = run_of(tmp_path / "run", tiny_folder, task="math", data=str(tmp_path / "l.jsonl"), steps=3, eval_every=1)
+    lines, groups = run_of(
+        tmp_path / "run",
+        tiny_folder,
+        task="math",
+        data=str(tmp_path / "l.jsonl"),
+        steps=3,
+        eval_every=1,
+    )
     assert all(g["question"].count("long") == 1 for g in groups)
     assert "too long with 12 new tokens" in capsys.readouterr().err
 
 
-RIGHT = {"auto": "work</think> <answer>{}</answer>", "answer-tag": "work</think> <answer>{}</answer>",
-         "boxed": r"so \boxed{{{}}}", "last-number": "so it is\n#### {}"}
+RIGHT = {
+    "auto": "work</think> <answer>{}</answer>",
+    "answer-tag": "work</think> <answer>{}</answer>",
+    "boxed": r"so \boxed{{{}}}",
+    "last-number": "so it is\n#### {}",
+}
 
 
-@pytest.mark.parametrize("recipe", sorted((Path(__file__).parent.parent / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "recipe",
+    sorted((Path(__file__).parent.parent / "recipes").glob("*.toml")),
+    ids=lambda p: p.stem,
+)
 def test_every_recipe_starts(tmp_path, tiny_folder, recipe, monkeypatch):
     """A step of the recipe's own template, task, reward and loss, on a tiny model that is taken to be right now and then."""
     real, settings = reward.score, config.read_toml(str(recipe), train.TrainConfig)
     right = RIGHT[settings.get("answer_style", "auto")]
 
     def sometimes_right(name, text, problem, finished=True, style="auto"):
-        return real(name, right.format(problem.answer) if len(text) % 2 else text, problem, True, style)
+        return real(
+            name, right.format(problem.answer) if len(text) % 2 else text, problem, True, style
+        )
+
     monkeypatch.setattr(reward, "score", sometimes_right)
     if "data" in settings:
         assert settings["task"] == "math" and settings["data"].startswith("data/")
         settings["data"] = maths_file(tmp_path)
-    lines, _ = run_of(tmp_path / "run", **{
-        **settings, "model": tiny_folder, "steps": 1, "prompts_per_step": 4, "group_size": 4, "max_new_tokens": 12,
-        "eval_problems": 4, "eval_suite": "", "reward": settings.get("reward", "dr_grpo")})
+    lines, _ = run_of(
+        tmp_path / "run",
+        **{
+            **settings,
+            "model": tiny_folder,
+            "steps": 1,
+            "prompts_per_step": 4,
+            "group_size": 4,
+            "max_new_tokens": 12,
+            "eval_problems": 4,
+            "eval_suite": "",
+            "reward": settings.get("reward", "dr_grpo"),
+        },
+    )
     assert lines[1]["step"] == 1 and 0 < lines[1]["accuracy"] < 1 and lines[1]["grad_norm"] > 0
 
 
 # ---------------------------------------------------------------- grading beside the sampler
+
 
 def test_grading_begins_before_the_sampler_is_done(tmp_path, tiny_folder, monkeypatch):
     graded, real_score, real_generate = threading.Event(), reward.score, sample.generate
@@ -123,18 +178,22 @@ def test_grading_begins_before_the_sampler_is_done(tmp_path, tiny_folder, monkey
         rollouts = real_generate(*args, **more)
         assert "on_done" not in more or graded.wait(600)
         return rollouts
+
     monkeypatch.setattr(reward, "score", score)
     monkeypatch.setattr(sample, "generate", generate)
     lines, _ = run_of(tmp_path / "run", tiny_folder)
     assert lines[1]["seconds_reward"] < lines[1]["seconds"] and 0 < lines[1]["grading_share"] < 1
 
 
-def test_every_reward_belongs_to_its_response_however_long_grading_takes(tmp_path, tiny_folder, monkeypatch):
+def test_every_reward_belongs_to_its_response_however_long_grading_takes(
+    tmp_path, tiny_folder, monkeypatch
+):
     real = reward.score
 
     def slow(name, text, problem, *rest):
         time.sleep(len(text) % 5 / 500)
         return dataclasses.replace(real(name, text, problem, *rest), why=problem.question + text)
+
     monkeypatch.setattr(reward, "score", slow)
     _, groups = run_of(tmp_path / "run", tiny_folder)
     assert len({g["question"] for g in groups}) == 2
@@ -144,8 +203,11 @@ def test_every_reward_belongs_to_its_response_however_long_grading_takes(tmp_pat
 def test_a_fault_in_a_reward_is_not_swallowed(tmp_path, tiny_folder, monkeypatch):
     def fault(right, parsed, reading):
         raise ZeroDivisionError("in the reward") if armed else None
+
     armed = []
-    monkeypatch.setattr(reward, "score", lambda *a: armed and fault(*a[:3]) or reward.Reward(0.0, 0.0, 0.0, ""))
+    monkeypatch.setattr(
+        reward, "score", lambda *a: armed and fault(*a[:3]) or reward.Reward(0.0, 0.0, 0.0, "")
+    )
     real = train.train_step
     monkeypatch.setattr(train, "train_step", lambda this: armed.append(1) or real(this))
     with pytest.raises(ZeroDivisionError, match="in the reward"):
@@ -154,35 +216,64 @@ def test_a_fault_in_a_reward_is_not_swallowed(tmp_path, tiny_folder, monkeypatch
 
 # ---------------------------------------------------------------- benchmarks during training, and resuming
 
+
 def benchmark(n, answer):
     return [tasks.Problem("math", f"What is {i}?", answer, f"b{i}") for i in range(n)]
 
 
-def test_a_suite_is_evaluated_with_the_held_out_problems_and_leaves_the_training_alone(tmp_path, tiny_folder, monkeypatch):
+def test_a_suite_is_evaluated_with_the_held_out_problems_and_leaves_the_training_alone(
+    tmp_path, tiny_folder, monkeypatch
+):
     asked, drawn, real = [], [], sample.generate
 
     def generate(model, tokenizer, prompts, sampling, *args, **more):
         drawn.append((more.get("progress"), len(prompts), sampling.temperature))
         return real(model, tokenizer, prompts, sampling, *args, **more)
+
     monkeypatch.setattr(sample, "generate", generate)
-    monkeypatch.setattr(train.benchmarks, "load", lambda suite, folder: asked.append((suite, folder)) or {
-        "aime24": benchmark(5, "1"), "gsm8k": benchmark(3, "2")})
+    monkeypatch.setattr(
+        train.benchmarks,
+        "load",
+        lambda suite, folder: (
+            asked.append((suite, folder))
+            or {"aime24": benchmark(5, "1"), "gsm8k": benchmark(3, "2")}
+        ),
+    )
     monkeypatch.setattr(reward, "check", lambda answer, problem: (problem.answer == "1", True, ""))
     more = dict(steps=2, eval_every=2, answer_style="last-number")
-    lines, _ = run_of(tmp_path / "run", tiny_folder, eval_suite="aime24,gsm8k", eval_suite_problems=2, data_dir="there",
-                      **more)
+    lines, _ = run_of(
+        tmp_path / "run",
+        tiny_folder,
+        eval_suite="aime24,gsm8k",
+        eval_suite_problems=2,
+        data_dir="there",
+        **more,
+    )
     evaluation = [("held-out", 8, 1.0), ("aime24", 2, 0.0), ("gsm8k", 2, 0.0)]
     assert asked == [("aime24,gsm8k", "there")] and [d for d in drawn if d[0]] == 2 * evaluation
-    assert [sorted(k for k in line if k in ("eval_aime24", "eval_gsm8k", "eval_mean")) for line in lines] == [
-        ["eval_aime24", "eval_gsm8k", "eval_mean"], [], ["eval_aime24", "eval_gsm8k", "eval_mean"]]
+    assert [
+        sorted(k for k in line if k in ("eval_aime24", "eval_gsm8k", "eval_mean")) for line in lines
+    ] == [
+        ["eval_aime24", "eval_gsm8k", "eval_mean"],
+        [],
+        ["eval_aime24", "eval_gsm8k", "eval_mean"],
+    ]
     for line in lines[::2]:
-        assert line["eval_gsm8k"] == 0 and line["eval_mean"] == (line["eval_aime24"] + line["eval_gsm8k"]) / 2
+        assert (
+            line["eval_gsm8k"] == 0
+            and line["eval_mean"] == (line["eval_aime24"] + line["eval_gsm8k"]) / 2
+        )
     run_of(tmp_path / "without", tiny_folder, **more)
-    a, b = ((runs.checkpoints(tmp_path / x)[-1] / "model.safetensors").read_bytes() for x in ("run", "without"))
+    a, b = (
+        (runs.checkpoints(tmp_path / x)[-1] / "model.safetensors").read_bytes()
+        for x in ("run", "without")
+    )
     assert a == b
 
 
-def test_a_run_on_a_file_goes_on_from_another_folder_and_from_before_there_were_levels(tmp_path, tiny_folder, monkeypatch):
+def test_a_run_on_a_file_goes_on_from_another_folder_and_from_before_there_were_levels(
+    tmp_path, tiny_folder, monkeypatch
+):
     maths_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     run_of(tmp_path / "run", tiny_folder, task="math", data="m.jsonl")
@@ -192,27 +283,46 @@ def test_a_run_on_a_file_goes_on_from_another_folder_and_from_before_there_were_
     (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2), {"resume", "steps"}))
+    train.train(
+        train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2), {"resume", "steps"})
+    )
     assert runs.checkpoints(tmp_path / "run")[-1].name == "step-2"
 
 
 @pytest.mark.parametrize("template", [t for t in tasks.TEMPLATES if t != "chat"])
 def test_every_template_trains(tmp_path, tiny_folder, template):
-    lines, _ = run_of(tmp_path / "run", tiny_folder, template=template, prompts_per_step=2, group_size=2, eval_problems=1,
-                      max_new_tokens=4)
+    lines, _ = run_of(
+        tmp_path / "run",
+        tiny_folder,
+        template=template,
+        prompts_per_step=2,
+        group_size=2,
+        eval_problems=1,
+        max_new_tokens=4,
+    )
     assert lines[1]["length"] <= 4
 
 
 def test_bf16_compute_keeps_fp32_masters_through_a_checkpoint(tmp_path, tiny_folder, monkeypatch):
     """The GPU's path, on a CPU: bf16 copy, fp32 masters, saved in fp32, resumed bit for bit."""
     for module in (train, runs):
-        monkeypatch.setattr(module, "pick_device", lambda name: (torch.device("cpu"), torch.bfloat16), raising=False)
-    c = train.TrainConfig(out=str(tmp_path / "a"), model=tiny_folder, **{**SMALL, "steps": 2, "save_every": 1, "lr": 1e-4})
+        monkeypatch.setattr(
+            module, "pick_device", lambda name: (torch.device("cpu"), torch.bfloat16), raising=False
+        )
+    c = train.TrainConfig(
+        out=str(tmp_path / "a"),
+        model=tiny_folder,
+        **{**SMALL, "steps": 2, "save_every": 1, "lr": 1e-4},
+    )
     train.train(c)
     other = dataclasses.replace(c, out=str(tmp_path / "b"), steps=1)
     train.train(other)
-    train.train(train.resumed(train.TrainConfig(resume=str(tmp_path / "b"), steps=2), {"resume", "steps"}))
+    train.train(
+        train.resumed(train.TrainConfig(resume=str(tmp_path / "b"), steps=2), {"resume", "steps"})
+    )
     a, b = ((runs.checkpoints(tmp_path / x)[-1] / "model.safetensors").read_bytes() for x in "ab")
     assert a == b and '"dtype":"F32"' in str(a[:4000])
-    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert lines[1]["logprob_gap_max"] < 1  # rounding in bf16, not another distribution
