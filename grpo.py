@@ -1,17 +1,21 @@
-"""Advantages and token losses: GRPO and Dr. GRPO next to each other. Tensors in, tensors out, no model inside.
+"""Advantages and token losses: GRPO and Dr. GRPO next to each other.
 
-Shapes: P prompts, G rollouts a group, B rows of a micro-batch, T tokens of its longest response. Rows have lengths;
-what stands beyond a row's length is never read.
+Tensors in, tensors out, no model inside.
+
+Shapes: P prompts, G rollouts a group, B rows of a micro-batch, T tokens of its longest response.
+Rows have lengths; what stands beyond a row's length is never read.
 
     GRPO                                                 Dr. GRPO
     A_i  = (r_i - mean r) / (std r + eps)      [1]       A_i  = r_i - mean r
     loss = -1/B sum_i 1/|o_i|  sum_t m_it      [2]       loss = -1/B sum_i 1/L  sum_t m_it
 
-with m_it = min(ratio_it A_i, clip(ratio_it, 1 - low, 1 + high) A_i) and L = max_new_tokens, a constant. They differ in
-these two places and nowhere else. GRPO: DeepSeekMath (arXiv 2402.03300, eq. 3); Dr. GRPO: arXiv 2503.20783, section 3.
+with m_it = min(ratio_it A_i, clip(ratio_it, 1 - low, 1 + high) A_i) and L = max_new_tokens, a
+constant. They differ in these two places and nowhere else. GRPO: DeepSeekMath (arXiv 2402.03300,
+eq. 3); Dr. GRPO: arXiv 2503.20783, section 3.
 
-`B` above is the number of rollouts of the whole optimizer step. All sums over the step are divided by numbers that are
-counted once, before the step is cut into micro-batches (`Denominators`), so the cut cannot change the gradient.
+`B` above is the number of rollouts of the whole optimizer step. All sums over the step are divided
+by numbers that are counted once, before the step is cut into micro-batches (`Denominators`), so the
+cut cannot change the gradient.
 """
 
 from dataclasses import dataclass
@@ -48,12 +52,16 @@ NORMALISERS = ("sequence_mean", "constant", "token_mean", "sequence_sum")
 
 
 def choose(name: str, std: str = "auto", normaliser: str = "auto") -> Loss:
-    """A loss by name; `std` (on | off) and `normaliser` switch either place alone, `auto` keeps the name's own."""
+    """A loss by name.
+
+    `std` (on | off) and `normaliser` switch either place alone, `auto` keeps the name's own.
+    """
     if name not in LOSSES:
         raise UserError(f"unknown loss {name!r}: choose {', '.join(LOSSES)}")
     if std not in ("auto", "on", "off") or normaliser not in ("auto", *NORMALISERS):
         raise UserError(
-            f"--std {std} --normaliser {normaliser}: choose auto, on, off and auto, {', '.join(NORMALISERS)}"
+            f"--std {std} --normaliser {normaliser}: choose auto, on, off and auto, "
+            f"{', '.join(NORMALISERS)}"
         )
     loss = LOSSES[name]
     return Loss(
@@ -66,7 +74,8 @@ def choose(name: str, std: str = "auto", normaliser: str = "auto") -> Loss:
 def advantages(rewards: torch.Tensor, divide_by_std: bool) -> torch.Tensor:
     """Group-relative advantages: rewards [P, G] to [P, G], each row centred on its own mean.
 
-    The standard deviation is the unbiased one (over G - 1). A group of equal rewards gets exactly 0.
+    The standard deviation is the unbiased one (over G - 1). A group of equal rewards gets exactly
+    0.
     """
     P, G = rewards.shape
     assert G > 1, "a group of one has no advantage"
@@ -82,13 +91,16 @@ def advantages(rewards: torch.Tensor, divide_by_std: bool) -> torch.Tensor:
 
 
 def equal_groups(rewards: torch.Tensor) -> torch.Tensor:
-    """Which groups teach nothing because all their rewards are equal: rewards [P, G] to bool [P]."""
+    """Which groups teach nothing, all rewards being equal: rewards [P, G] to bool [P]."""
     return (rewards == rewards[:, :1]).all(dim=1)
 
 
 @dataclass(frozen=True)
 class Denominators:
-    """Counted once over the whole optimizer step, rows of dropped groups included: they are zeros in the same mean."""
+    """Counted once over the whole optimizer step.
+
+    Rows of dropped groups are included: they are zeros in the same mean.
+    """
 
     rows: int  # rollouts
     tokens: int  # response tokens
@@ -98,7 +110,10 @@ class Denominators:
 def token_weights(
     lengths: torch.Tensor, T: int, normaliser: str, step: Denominators
 ) -> torch.Tensor:
-    """The weight of each token in the loss, [B, T]; 0 beyond a row's length: masks come from lengths, never from ids."""
+    """The weight of each token in the loss, [B, T].
+
+    It is 0 beyond a row's length: masks come from lengths, never from ids.
+    """
     mask = (torch.arange(T, device=lengths.device) < lengths[:, None]).float()
     if normaliser == "sequence_mean":
         return mask / lengths[:, None] / step.rows  # [2] GRPO: 1/|o_i|
@@ -111,7 +126,9 @@ def token_weights(
 
 
 def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor:
-    """pi / pi_old per token [B, T], or of the whole response, then [B, 1]; `sequence_mean` takes its |o|-th root."""
+    """pi / pi_old per token [B, T], or of the whole response, then [B, 1]; `sequence_mean` takes
+    its |o|-th root.
+    """
     difference = logprobs - old_logprobs  # 0 beyond a row's length on both sides
     if kind == "token":
         return difference.exp()
@@ -123,10 +140,12 @@ def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor
 
 
 def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:
-    """Estimates of KL(pi || ref) from samples of pi, per token (J. Schulman, "Approximating KL divergence", 2020).
+    """Estimates of KL(pi || ref) from samples of pi, per token (J. Schulman, "Approximating KL
+    divergence", 2020).
 
-    k1 = log pi/ref, unbiased, can be negative; as a *loss* its on-policy expected gradient is 0. k2 = k1^2 / 2.
-    k3 = ref/pi - 1 - log ref/pi: never negative, what DeepSeekMath puts into the loss.
+    k1 = log pi/ref, unbiased, can be negative; as a *loss* its on-policy expected gradient is 0.
+    k2 = k1^2 / 2. k3 = ref/pi - 1 - log ref/pi: never negative, what DeepSeekMath puts into the
+    loss.
     """
     log_ratio = ref_logprobs - logprobs
     if kind == "k1":
@@ -153,8 +172,8 @@ def policy_loss(
     """The loss of a micro-batch, and what to log of it.
 
     logprobs, old_logprobs, ref_logprobs: [B, T], 0 beyond a row's length; advantage, lengths: [B].
-    Returns (scalar loss, {"clipped": clipped tokens, "kl": summed KL estimate}), sums over the response tokens.
-    The stop token is the last of a response's tokens, an action like the others.
+    Returns (scalar loss, {"clipped": clipped tokens, "kl": summed KL estimate}), sums over the
+    response tokens. The stop token is the last of a response's tokens, an action like the others.
     """
     B, T = logprobs.shape
     assert old_logprobs.shape == (B, T) and advantage.shape == lengths.shape == (B,)

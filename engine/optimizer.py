@@ -11,18 +11,21 @@ import torch
 
 from config import UserError
 
-IN_FLIGHT = 12  # gradients on their way to the CPU, a layer's: more would fill the GPU when the CPU is the slower side
+# A layer's gradients on their way to the CPU: more would fill the GPU where the CPU is slower.
+IN_FLIGHT = 12
 CHUNK = 2**22  # elements that are updated at a time: each of the six fp32 temporaries takes 17 MB
 
 
 class MasterAdamW:
     """AdamW on fp32 masters, while the model may compute in bf16.
 
-    With N(0, 0.02) weights and steps of 1e-6, 98 % of pure-bf16 weights would never move. The masters are the weights as
-    the model comes; then the model is moved to `device` (default: where it is) and turned into `dtype`, one parameter
-    after the other. An fp32 model that stays is its own master.
+    With N(0, 0.02) weights and steps of 1e-6, 98 % of pure-bf16 weights would never move. The
+    masters are the weights as the model comes; then the model is moved to `device` (default: where
+    it is) and turned into `dtype`, one parameter after the other. An fp32 model that stays is its
+    own master.
 
-    offload: masters, gradient sums and AdamW's states are on the CPU, and so is the update; the device has the model.
+    offload: masters, gradient sums and AdamW's states are on the CPU, and so is the update; the
+    device has the model.
     states: fp32 or bf16, the type of AdamW's two moments; `seed` is for the rounding to bf16.
     """
 
@@ -65,8 +68,9 @@ class MasterAdamW:
         if offload:
             self.pool = ThreadPoolExecutor(1)  # one thread, so that the sums have an order
         if offload and device.type == "cuda":
-            # Gradients and weights pass through it: the only memory that is copied, and so the only one that is pinned.
-            # One piece, because torch rounds each pinned piece up to a power of two.
+            # Gradients and weights pass through it: the only memory that is copied, and so the only
+            # one that is pinned. One piece, because torch rounds each pinned piece up to a power of
+            # two.
             flat = torch.empty(sum(p.numel() for p in self.params), dtype=dtype, pin_memory=True)
             self.staged = [
                 x.view(p.shape)
@@ -78,7 +82,10 @@ class MasterAdamW:
         return {name: master.detach() for name, master in zip(self.names, self.masters)}
 
     def take(self, i: int, p) -> None:
-        """Add a parameter's gradient to its master's in fp32, and free it: backward calls this as soon as it is there."""
+        """Add a parameter's gradient to its master's in fp32, and free it.
+
+        Backward calls this as soon as the gradient is there.
+        """
         if self.offload:
             self.send(i, p)
         else:
@@ -124,13 +131,15 @@ class MasterAdamW:
     def step(self, lr: float, clip_norm: float) -> float:
         """Clip, step, refresh the model's copy in place; returns the gradient norm before clipping.
 
-        On the CPU it could run beside the next sampling, which would then draw from the weights of before: it does not.
+        On the CPU it could run beside the next sampling, which would then draw from the weights of
+        before: it does not.
         """
         self.arrived()
         norm = torch.nn.utils.clip_grad_norm_(self.masters, clip_norm)
         if not torch.isfinite(norm):
             raise UserError(
-                "the gradient is not finite: the weights are left as they were; lower --lr or --updates-per-step "
+                "the gradient is not finite: the weights are left as they were; lower --lr or "
+                "--updates-per-step "
                 "and go on from the last checkpoint"
             )
         for group in self.adam.param_groups:
@@ -139,7 +148,8 @@ class MasterAdamW:
             self.adam.step()
         except torch.OutOfMemoryError:  # some weights may have moved: not to be repeated
             raise UserError(
-                "out of GPU memory in AdamW: go on from the last checkpoint with --offload-optimizer"
+                "out of GPU memory in AdamW: go on from the last checkpoint with "
+                "--offload-optimizer"
             ) from None
         self.drop_gradients()
         with torch.no_grad():
@@ -152,7 +162,9 @@ class MasterAdamW:
 
 
 def split(p, dtype: torch.dtype, device, home) -> torch.Tensor:
-    """Turn a parameter into its copy on `device` in `dtype`; returns its fp32 master, which stays at `home`."""
+    """Turn a parameter into its copy on `device` in `dtype`; returns its fp32 master, which
+    stays at `home`.
+    """
     master = p.detach().float().to(home)
     p.data = master.to(device, dtype, copy=True)
     return master
@@ -168,16 +180,19 @@ def add(master, grad) -> None:
 #
 # AdamW whose two moments are kept in bf16, rounded stochastically: half the memory of fp32 states.
 #
-# Rounded to the nearest, a running average stops: with beta2 = 0.999 a step moves the second moment by at most a thousandth
-# of itself when gradients shrink, bf16's neighbours are 4 to 8 thousandths apart, so it would never come down. Stochastic
-# rounding goes up or down with the probability that makes the expectation right: no change is too small to count. (With
-# train.py's beta2 of 0.95 the nearest would do as well in most cases; this is right with any.)
+# Rounded to the nearest, a running average stops: with beta2 = 0.999 a step moves the second moment
+# by at most a thousandth of itself when gradients shrink, bf16's neighbours are 4 to 8 thousandths
+# apart, so it would never come down. Stochastic rounding goes up or down with the probability that
+# makes the expectation right: no change is too small to count. (With train.py's beta2 of 0.95 the
+# nearest would do as well in most cases; this is right with any.)
 
 
 class RoundedAdamW:
-    """torch.optim.AdamW's update (arXiv 1711.05101, algorithm 2), with its moments in bf16; parameters are fp32.
+    """torch.optim.AdamW's update (arXiv 1711.05101, algorithm 2), with its moments in bf16;
+    parameters are fp32.
 
-    The random bits are a function of (seed, number of the step), so a resumed run repeats an undisturbed one.
+    The random bits are a function of (seed, number of the step), so a resumed run repeats an
+    undisturbed one.
     """
 
     def __init__(
@@ -243,16 +258,19 @@ class RoundedAdamW:
                     or found["state"][i][name].shape != ours.shape
                 ):
                     raise ValueError(
-                        f"state {i} is {found['state'][i][name].dtype}, not {ours.dtype}, or of another shape"
+                        f"state {i} is {found['state'][i][name].dtype}, not {ours.dtype}, or of "
+                        f"another shape"
                     )
                 ours.copy_(found["state"][i][name])
         self.steps = found["steps"]
 
 
 def rounded(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Finite fp32 `x` to bf16, up with the probability of its distance from below; `noise` uniform on 0 .. 65535, int32.
+    """Finite fp32 `x` to bf16, up with the probability of its distance from below; `noise` uniform
+    on 0 .. 65535, int32.
 
-    bf16 is the upper half of fp32's bits: noise in the lower half carries over as often as that half is large.
+    bf16 is the upper half of fp32's bits: noise in the lower half carries over as often as that
+    half is large.
     """
     return (
         (x.view(torch.int32) + noise & -0x10000).view(torch.float32).bfloat16()

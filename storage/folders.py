@@ -1,4 +1,6 @@
-"""Files and folders that appear whole or not at all: written beside their place, flushed, then renamed into it."""
+"""Files and folders that appear whole or not at all: written beside their place, flushed, then
+renamed into it.
+"""
 
 import contextlib
 import os
@@ -21,7 +23,8 @@ def write_file(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(path):
-    """A folder that appears whole or not at all: filled beside its place, flushed, then renamed into it.
+    """A folder that appears whole or not at all: filled beside its place, flushed, then renamed
+    into it.
 
     A folder that was there is replaced only then. After an error nothing of the new one is left.
     """

@@ -35,7 +35,8 @@ WANTED = [
 
 
 def find(path: str) -> Path:
-    """The folder of a path or of a hub id (`owner/name`); UserError says what to do if there is none.
+    """The folder of a path or of a hub id (`owner/name`); UserError says what to do if there is
+    none.
 
     A path that does not exist here is looked for in the project's own folder, where the embedded
     `base` is.
@@ -51,7 +52,9 @@ def find(path: str) -> Path:
 
 
 def fetch(hub_id: str) -> Path:
-    """The local copy of a model of huggingface.co: the cache's, without asking the network, or a new one."""
+    """The local copy of a model of huggingface.co: the cache's, without asking the network, or a
+    new one.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -72,12 +75,14 @@ def fetch(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=WANTED))
     except GatedRepoError:
         raise UserError(
-            f"{hub_id} is gated: accept its licence at https://huggingface.co/{hub_id} and log in with "
+            f"{hub_id} is gated: accept its licence at https://huggingface.co/{hub_id} and log "
+            f"in with "
             "`hf auth login`"
         ) from None
     except RepositoryNotFoundError:
         raise UserError(
-            f"{hub_id} is neither a folder here nor a model on huggingface.co: check the spelling, or log in "
+            f"{hub_id} is neither a folder here nor a model on huggingface.co: check the "
+            f"spelling, or log in "
             "with `hf auth login` if it is private"
         ) from None
     except (
@@ -86,8 +91,10 @@ def fetch(hub_id: str) -> Path:
         cause = error.__cause__ or error
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
         raise UserError(
-            f"{hub_id} is not a folder here and could not be fetched from huggingface.co ({reason}): check the "
-            f"spelling and the network, or run `hf download {hub_id} --local-dir FOLDER` elsewhere and give the "
+            f"{hub_id} is not a folder here and could not be fetched from huggingface.co "
+            f"({reason}): check the "
+            f"spelling and the network, or run `hf download {hub_id} --local-dir FOLDER` "
+            f"elsewhere and give the "
             "folder's path"
         ) from None
 
@@ -193,8 +200,8 @@ def read_rope(raw: dict, folder: Path) -> tuple[float, dict | None]:
 def read_tensors(folder: Path, shapes: dict[str, tuple], tied: bool, device):
     """(name, tensor) of each of the tensors that `shapes` names, one after another.
 
-    Only one of them is in memory at a time. A UserError names what is missing, surplus, misshapen or
-    damaged. tied: the head is the embedding, and a second copy of it is passed over.
+    Only one of them is in memory at a time. A UserError names what is missing, surplus, misshapen
+    or damaged. tied: the head is the embedding, and a second copy of it is passed over.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -225,7 +232,8 @@ def read_tensors(folder: Path, shapes: dict[str, tuple], tied: bool, device):
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != shapes[name]:
                     raise UserError(
-                        f"{folder}: tensor {name} has shape {shape}, config.json says {shapes[name]}"
+                        f"{folder}: tensor {name} has shape {shape}, config.json says "
+                        f"{shapes[name]}"
                     )
                 yield name, file.get_tensor(name)
     except SafetensorError as error:
@@ -247,7 +255,8 @@ def read_tokenizer(folder: Path):
             .encode(probe, add_special_tokens=False)
             .ids
         )
-        # transformers 5 cuts text by the family's own rule, whatever the file says: wrong for DeepSeek's distilled models
+        # transformers 5 cuts text by the family's own rule, whatever the file says: wrong for
+        # DeepSeek's distilled models
         if tokenizer(probe, add_special_tokens=False)["input_ids"] != exact:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
         return tokenizer
@@ -256,7 +265,9 @@ def read_tokenizer(folder: Path):
 
 
 def read_stop_ids(folder: Path, tokenizer, vocab_size: int) -> tuple[int, ...]:
-    """All ids that end a response: those of config.json, of generation_config.json and of the tokenizer."""
+    """All ids that end a response: those of config.json, of generation_config.json and of the
+    tokenizer.
+    """
     listed = [tokenizer.eos_token_id]
     for name in ("config.json", "generation_config.json"):
         found = read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
@@ -269,7 +280,8 @@ def read_stop_ids(folder: Path, tokenizer, vocab_size: int) -> tuple[int, ...]:
     for i in stops:
         if type(i) is not int or not 0 <= i < vocab_size:
             raise UserError(
-                f"{folder}: stop token {i!r} (eos_token_id) is no id of a vocabulary of {vocab_size}"
+                f"{folder}: stop token {i!r} (eos_token_id) is no id of a vocabulary of "
+                f"{vocab_size}"
             )
     return tuple(sorted(set(stops)))
 
