@@ -483,7 +483,7 @@ def generate(
 
 
 def default_check_every(device: torch.device, on_token) -> int:
-    """Steps between two checks: each one is seen on a CPU, and where somebody reads along."""
+    """Steps between two checks: 1 on a CPU, and wherever somebody reads along."""
     if device.type == "cpu" or on_token is not None:
         return 1
     return CHECK_EVERY_ON_GPU
