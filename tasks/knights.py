@@ -11,9 +11,9 @@ import re
 from tasks.problem import Problem
 
 NAMES = (
-    *("Ava", "Ben", "Chloe", "David", "Emma", "Felix", "Grace", "Henry", "Ivy", "Jack"),
-    *("Lily", "Mason", "Nora", "Oliver", "Penelope", "Riley", "Sofia", "Theo", "Violet", "Zoey"),
-)
+    "Ava Ben Chloe David Emma Felix Grace Henry Ivy Jack "
+    "Lily Mason Nora Oliver Penelope Riley Sofia Theo Violet Zoey"
+).split()
 
 
 def role(knight: bool) -> str:
