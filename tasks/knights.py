@@ -123,7 +123,8 @@ def make_kk(rng: random.Random, size: int | None = None) -> Problem:
         told.append(f"{name} says: {wording(said, names)}.")
     question = (
         "Knights always tell the truth and knaves always lie. You meet "
-        f"{', '.join(names[:-1])} and {names[-1]}. {' '.join(told)} Who is a knight and who is a knave?"
+        f"{', '.join(names[:-1])} and {names[-1]}. {' '.join(told)} "
+        "Who is a knight and who is a knave?"
     )
     return Problem(
         task="kk",
