@@ -11,9 +11,9 @@ import re
 from tasks.problem import Problem
 
 NAMES = (
-    *("Ava", "Ben", "Chloe", "David", "Emma", "Felix", "Grace", "Henry", "Ivy", "Jack"),
-    *("Lily", "Mason", "Nora", "Oliver", "Penelope", "Riley", "Sofia", "Theo", "Violet", "Zoey"),
-)
+    "Ava Ben Chloe David Emma Felix Grace Henry Ivy Jack "
+    "Lily Mason Nora Oliver Penelope Riley Sofia Theo Violet Zoey"
+).split()
 
 
 def role(knight: bool) -> str:
@@ -83,7 +83,10 @@ def holds(said: tuple, knights: tuple[bool, ...]) -> bool:
 
 def consistent(statements: tuple, knights: tuple[bool, ...]) -> bool:
     """A knight's statement is true and a knave's is false, for everybody at once."""
-    return all(holds(said, knights) == knights[i] for i, said in enumerate(statements))
+    for said, knight in zip(statements, knights):
+        if holds(said, knights) != knight:
+            return False
+    return True
 
 
 def wording(said: tuple, names: tuple[str, ...]) -> str:
@@ -115,10 +118,13 @@ def make_kk(rng: random.Random, size: int | None = None) -> Problem:
             break
     knights = solutions[0]
     names = tuple(rng.sample(NAMES, n))
-    told = " ".join(f"{names[i]} says: {wording(statements[i], names)}." for i in range(n))
+    told = []
+    for name, said in zip(names, statements):
+        told.append(f"{name} says: {wording(said, names)}.")
     question = (
         "Knights always tell the truth and knaves always lie. You meet "
-        f"{', '.join(names[:-1])} and {names[-1]}. {told} Who is a knight and who is a knave?"
+        f"{', '.join(names[:-1])} and {names[-1]}. {' '.join(told)} "
+        "Who is a knight and who is a knave?"
     )
     return Problem(
         task="kk",
