@@ -18,7 +18,7 @@ by numbers that are counted once, before the step is cut into micro-batches (`De
 cut cannot change the gradient.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -39,14 +39,12 @@ class Loss:
 LOSSES = {
     "grpo": Loss(divide_by_std=True, normaliser="sequence_mean"),
     "dr_grpo": Loss(divide_by_std=False, normaliser="constant"),
-    "token_mean": Loss(divide_by_std=True, normaliser="token_mean"),  # DAPO, verl's default
+    # DAPO, verl's default.
+    "token_mean": Loss(divide_by_std=True, normaliser="token_mean"),
     "sequence_sum": Loss(divide_by_std=True, normaliser="sequence_sum"),
-    "sequence_ratio": Loss(
-        divide_by_std=True, normaliser="sequence_mean", ratio="sequence"
-    ),  # R1-Zero's equation 1
-    "gspo": Loss(
-        divide_by_std=True, normaliser="sequence_mean", ratio="sequence_mean"
-    ),  # arXiv 2507.18071
+    # R1-Zero's equation 1, and GSPO (arXiv 2507.18071).
+    "sequence_ratio": Loss(divide_by_std=True, normaliser="sequence_mean", ratio="sequence"),
+    "gspo": Loss(divide_by_std=True, normaliser="sequence_mean", ratio="sequence_mean"),
 }
 NORMALISERS = ("sequence_mean", "constant", "token_mean", "sequence_sum")
 
@@ -64,29 +62,26 @@ def choose(name: str, std: str = "auto", normaliser: str = "auto") -> Loss:
             f"{', '.join(NORMALISERS)}"
         )
     loss = LOSSES[name]
-    return Loss(
-        loss.divide_by_std if std == "auto" else std == "on",
-        loss.normaliser if normaliser == "auto" else normaliser,
-        loss.ratio,
-    )
+    if std != "auto":
+        loss = replace(loss, divide_by_std=std == "on")
+    if normaliser != "auto":
+        loss = replace(loss, normaliser=normaliser)
+    return loss
 
 
 def advantages(rewards: torch.Tensor, divide_by_std: bool) -> torch.Tensor:
     """Group-relative advantages: rewards [P, G] to [P, G], each row centred on its own mean.
 
-    The standard deviation is the unbiased one (over G - 1). A group of equal rewards gets exactly
-    0.
+    The standard deviation is the unbiased one (over G - 1). A group of equal rewards gets 0.
     """
     P, G = rewards.shape
     assert G > 1, "a group of one has no advantage"
     centred = rewards - rewards.mean(dim=1, keepdim=True)
-    centred = centred.masked_fill(
-        equal_groups(rewards)[:, None], 0.0
-    )  # 0.1 * 3 / 3 - 0.1 is not 0 in floating point
+    # Exactly 0, for 0.1 * 3 / 3 - 0.1 is not 0 in floating point.
+    centred = centred.masked_fill(equal_groups(rewards)[:, None], 0.0)
     if divide_by_std:
-        centred = centred / (
-            rewards.std(dim=1, keepdim=True, unbiased=True) + STD_EPS
-        )  # [1] GRPO only
+        std = rewards.std(dim=1, keepdim=True, unbiased=True)
+        centred = centred / (std + STD_EPS)  # [1] GRPO only
     return centred
 
 
@@ -126,17 +121,18 @@ def token_weights(
 
 
 def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor:
-    """pi / pi_old per token [B, T], or of the whole response, then [B, 1]; `sequence_mean` takes
-    its |o|-th root.
+    """pi / pi_old per token [B, T], or of the whole response, then [B, 1].
+
+    kind: token | sequence | sequence_mean, which takes the |o|-th root.
     """
     difference = logprobs - old_logprobs  # 0 beyond a row's length on both sides
     if kind == "token":
         return difference.exp()
     total = difference.sum(dim=1, keepdim=True)
-    total = total if kind == "sequence" else total / lengths[:, None]
-    return total.clamp(
-        -20, 20
-    ).exp()  # a sum over 1,000 tokens can pass 88, where exp overflows and gradients are NaN
+    if kind == "sequence_mean":
+        total = total / lengths[:, None]
+    # A sum over 1,000 tokens can pass 88, where exp overflows and gradients are NaN.
+    return total.clamp(-20, 20).exp()
 
 
 def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:
@@ -177,12 +173,12 @@ def policy_loss(
     """
     B, T = logprobs.shape
     assert old_logprobs.shape == (B, T) and advantage.shape == lengths.shape == (B,)
-    A, weights = advantage[:, None], token_weights(lengths, T, loss.normaliser, step)
+    A = advantage[:, None]
+    weights = token_weights(lengths, T, loss.normaliser, step)
     ratio = importance_ratio(logprobs, old_logprobs, lengths, loss.ratio)
     bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
-    objective = torch.minimum(
-        ratio * A, bounded * A
-    )  # PPO's pessimistic bound (arXiv 1707.06347, eq. 7), either sign
+    # PPO's pessimistic bound (arXiv 1707.06347, eq. 7), for advantages of either sign.
+    objective = torch.minimum(ratio * A, bounded * A)
     total = -(objective * weights).sum()
     with torch.no_grad():
         clipped = ((bounded * A < ratio * A).expand(B, T) * (weights > 0)).sum()

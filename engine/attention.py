@@ -139,9 +139,8 @@ class Cached:
         assert self.longest <= cache.capacity, "longer than the cache"
         if new == 1:
             self.position = lengths
-            self.place = (
-                cache.begin[:rows] + lengths[:, None]
-            )  # (N, K), rows of a layer's flat cache
+            # (N, K), rows of a layer's flat cache
+            self.place = cache.begin[:rows] + lengths[:, None]
         else:
             steps = torch.arange(new, device=lengths.device)
             position = lengths[:, None] + steps  # (B, T)

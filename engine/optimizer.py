@@ -40,42 +40,43 @@ class MasterAdamW:
         states: str = "fp32",
         seed: int = 0,
     ):
-        weight, device = model.embed_tokens.weight, torch.device(device or model.device)
-        own = dtype == weight.dtype == torch.float32 and device == weight.device and not offload
+        device = torch.device(device or model.device)
+        stays = device == model.device and not offload
+        own = stays and dtype == torch.float32 and model.dtype == torch.float32
         self.names = [name for name, _ in model.named_parameters()]
         self.params = list(model.parameters())
-        self.masters = (
-            self.params
-            if own
-            else [split(p, dtype, device, "cpu" if offload else device) for p in self.params]
-        )
-        matrices, vectors = (
-            [m for m in self.masters if (m.dim() > 1) == wanted] for wanted in (True, False)
-        )
+        if own:
+            self.masters = self.params
+        else:
+            home = "cpu" if offload else device
+            self.masters = [split(p, dtype, device, home) for p in self.params]
+        # Biases and the weights of norms are not pulled towards 0.
+        matrices = [master for master in self.masters if master.dim() > 1]
+        vectors = [master for master in self.masters if master.dim() <= 1]
         groups = [
             {"params": matrices, "weight_decay": weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        self.adam = (
-            RoundedAdamW(groups, betas, seed)
-            if states == "bf16"
-            else torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
-        )
+        if states == "bf16":
+            self.adam = RoundedAdamW(groups, betas, seed)
+        else:
+            self.adam = torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
         if not own:
             for i, p in enumerate(self.params):
                 p.register_post_accumulate_grad_hook(functools.partial(self.take, i))
-        self.offload, self.jobs, self.staged = offload, {}, None
+        self.offload = offload
+        self.jobs = {}  # gradients on their way to the CPU, by the parameter's index
+        self.staged = None
         if offload:
             self.pool = ThreadPoolExecutor(1)  # one thread, so that the sums have an order
         if offload and device.type == "cuda":
             # Gradients and weights pass through it: the only memory that is copied, and so the only
             # one that is pinned. One piece, because torch rounds each pinned piece up to a power of
             # two.
-            flat = torch.empty(sum(p.numel() for p in self.params), dtype=dtype, pin_memory=True)
-            self.staged = [
-                x.view(p.shape)
-                for x, p in zip(flat.split([p.numel() for p in self.params]), self.params)
-            ]
+            sizes = [p.numel() for p in self.params]
+            flat = torch.empty(sum(sizes), dtype=dtype, pin_memory=True)
+            pieces = zip(flat.split(sizes), self.params)
+            self.staged = [piece.view(p.shape) for piece, p in pieces]
             self.stream = torch.cuda.Stream(device)
 
     def named_masters(self) -> dict[str, torch.Tensor]:
@@ -94,8 +95,8 @@ class MasterAdamW:
 
     def send(self, i: int, p) -> None:
         """Copy a gradient to the CPU beside the backward pass, and have it added there."""
-        while i in self.jobs or len(self.jobs) >= IN_FLIGHT:  # the oldest first
-            self.jobs.pop(next(iter(self.jobs))).result()
+        while i in self.jobs or len(self.jobs) >= IN_FLIGHT:
+            self.wait_for_oldest()
         copied = None
         if self.staged:
             self.stream.wait_stream(torch.cuda.current_stream(p.device))
@@ -103,14 +104,20 @@ class MasterAdamW:
                 self.staged[i].copy_(p.grad, non_blocking=True)
                 copied = torch.cuda.Event(blocking=True)  # the job that waits for it sleeps
                 copied.record()
-        self.jobs[i] = self.pool.submit(
-            self.receive, i, p.grad, copied
-        )  # the job keeps the gradient until it is copied
+        # The job keeps the gradient until it is copied.
+        self.jobs[i] = self.pool.submit(self.receive, i, p.grad, copied)
 
     def receive(self, i: int, grad, copied) -> None:
+        """Add a gradient on the CPU; `copied`: the event after which the staged one is there."""
         if copied:
             copied.synchronize()
-        add(self.masters[i], self.staged[i] if copied else grad)
+            add(self.masters[i], self.staged[i])
+        else:
+            add(self.masters[i], grad)
+
+    def wait_for_oldest(self) -> None:
+        oldest = next(iter(self.jobs))
+        self.jobs.pop(oldest).result()
 
     def accumulate(self) -> None:
         """Take the gradients that no backward pass has handed over; call after each backward."""
@@ -121,12 +128,13 @@ class MasterAdamW:
     def arrived(self) -> None:
         """Wait until all gradients are in their sums."""
         while self.jobs:
-            self.jobs.pop(next(iter(self.jobs))).result()
+            self.wait_for_oldest()
 
     def drop_gradients(self) -> None:
         self.arrived()
         for p, master in zip(self.params, self.masters):
-            p.grad = master.grad = None
+            p.grad = None
+            master.grad = None
 
     def step(self, lr: float, clip_norm: float) -> float:
         """Clip, step, refresh the model's copy in place; returns the gradient norm before clipping.
@@ -139,8 +147,7 @@ class MasterAdamW:
         if not torch.isfinite(norm):
             raise UserError(
                 "the gradient is not finite: the weights are left as they were; lower --lr or "
-                "--updates-per-step "
-                "and go on from the last checkpoint"
+                "--updates-per-step and go on from the last checkpoint"
             )
         for group in self.adam.param_groups:
             group["lr"] = lr
@@ -152,13 +159,19 @@ class MasterAdamW:
                 "--offload-optimizer"
             ) from None
         self.drop_gradients()
-        with torch.no_grad():
-            for i, (p, master) in enumerate(zip(self.params, self.masters)):
-                if p is not master:
-                    p.copy_(
-                        self.staged[i].copy_(master) if self.staged else master, non_blocking=True
-                    )
+        self.refresh()
         return float(norm)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Copy the masters into the model's parameters."""
+        for i, (p, master) in enumerate(zip(self.params, self.masters)):
+            if p is master:
+                continue
+            source = master
+            if self.staged:
+                source = self.staged[i].copy_(master)
+            p.copy_(source, non_blocking=True)
 
 
 def split(p, dtype: torch.dtype, device, home) -> torch.Tensor:
@@ -171,9 +184,11 @@ def split(p, dtype: torch.dtype, device, home) -> torch.Tensor:
 
 
 def add(master, grad) -> None:
-    master.grad = (
-        grad.to(torch.float32, copy=True) if master.grad is None else master.grad.add_(grad)
-    )
+    """Add a gradient to a master's own, in fp32."""
+    if master.grad is None:
+        master.grad = grad.to(torch.float32, copy=True)
+    else:
+        master.grad.add_(grad)
 
 
 # ---------------------------------------------------------------- moments in bf16
@@ -199,29 +214,38 @@ class RoundedAdamW:
         self, groups: list[dict], betas: tuple[float, float], seed: int = 0, eps: float = 1e-8
     ):
         self.param_groups = [{"lr": 0.0, **group} for group in groups]
-        self.betas, self.seed, self.eps, self.steps = betas, seed, eps, 0
-        self.state = [
-            [torch.zeros_like(p, dtype=torch.bfloat16) for _ in range(2)] for p in self.params()
-        ]
+        self.betas = betas
+        self.seed = seed
+        self.eps = eps
+        self.steps = 0
+        self.state = []  # of each parameter, its two moments
+        for p in self.params():
+            first = torch.zeros_like(p, dtype=torch.bfloat16)
+            self.state.append([first, torch.zeros_like(first)])
 
     def params(self) -> list[torch.Tensor]:
-        return [p for group in self.param_groups for p in group["params"]]
+        params = []
+        for group in self.param_groups:
+            params += group["params"]
+        return params
 
     @torch.no_grad()
     def step(self) -> None:
         self.steps += 1
         device = self.params()[0].device
-        dice = torch.Generator(device).manual_seed(
-            random.Random(f"rounding/{self.seed}/{self.steps}").getrandbits(62)
-        )
+        seed = random.Random(f"rounding/{self.seed}/{self.steps}").getrandbits(62)
+        dice = torch.Generator(device).manual_seed(seed)
         states = iter(self.state)
         for group in self.param_groups:
             for p in group["params"]:
                 moments = next(states)
-                if p.grad is not None:
-                    flat = (p.view(-1), p.grad.reshape(-1), *(m.view(-1) for m in moments))
-                    for chunk in zip(*(x.split(CHUNK) for x in flat)):
-                        self.update(*chunk, group["lr"], group["weight_decay"], dice)
+                if p.grad is None:
+                    continue
+                flat = [p.view(-1), p.grad.reshape(-1)]
+                flat += [moment.view(-1) for moment in moments]
+                chunks = [tensor.split(CHUNK) for tensor in flat]
+                for chunk in zip(*chunks):
+                    self.update(*chunk, group["lr"], group["weight_decay"], dice)
 
     def update(
         self, p, grad, held_m, held_v, lr: float, weight_decay: float, dice: torch.Generator
@@ -233,9 +257,8 @@ class RoundedAdamW:
         bits = torch.randint(
             -(2**31), 2**31, p.shape, dtype=torch.int32, generator=dice, device=p.device
         )
-        held_m.copy_(
-            rounded(m, bits & 0xFFFF)
-        )  # one draw serves both: its lower half m, its upper half v
+        # One draw serves both: its lower half m, its upper half v.
+        held_m.copy_(rounded(m, bits & 0xFFFF))
         held_v.copy_(rounded(v, bits >> 16 & 0xFFFF))
         p.mul_(1 - lr * weight_decay)
         size = v.sqrt_().div_((1 - b2**self.steps) ** 0.5).add_(self.eps)
@@ -253,15 +276,12 @@ class RoundedAdamW:
             raise ValueError("the states of another model")
         for i, held in enumerate(self.state):
             for ours, name in zip(held, ("exp_avg", "exp_avg_sq")):
-                if (
-                    found["state"][i][name].dtype != ours.dtype
-                    or found["state"][i][name].shape != ours.shape
-                ):
+                theirs = found["state"][i][name]
+                if theirs.dtype != ours.dtype or theirs.shape != ours.shape:
                     raise ValueError(
-                        f"state {i} is {found['state'][i][name].dtype}, not {ours.dtype}, or of "
-                        f"another shape"
+                        f"state {i} is {theirs.dtype}, not {ours.dtype}, or of another shape"
                     )
-                ours.copy_(found["state"][i][name])
+                ours.copy_(theirs)
         self.steps = found["steps"]
 
 
@@ -272,6 +292,5 @@ def rounded(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     bf16 is the upper half of fp32's bits: noise in the lower half carries over as often as that
     half is large.
     """
-    return (
-        (x.view(torch.int32) + noise & -0x10000).view(torch.float32).bfloat16()
-    )  # exact: the lower half is 0
+    bits = x.view(torch.int32) + noise & -0x10000
+    return bits.view(torch.float32).bfloat16()  # exact: the lower half is 0

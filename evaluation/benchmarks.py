@@ -178,9 +178,8 @@ def load(suite: str, folder: str | None = None) -> dict[str, list[tasks.Problem]
         else:
             place = fetch(benchmark)
         problems = tasks.read_rows(str(place), task="math")
-        assert len(problems) == benchmark.problems, (
-            f"{name}: {len(problems)} rows"
-        )  # it is this file
+        # The sum of the file has been checked: it is this file.
+        assert len(problems) == benchmark.problems, f"{name}: {len(problems)} rows"
         loaded[name] = problems
     return loaded
 

@@ -42,9 +42,8 @@ class Graded:
     problem: tasks.Problem
     responses: list[Response]
     rewards: list[reward.Reward] = field(default_factory=list)
-    answers: list[str | None] = field(
-        default_factory=list
-    )  # as extracted; None where there is none
+    # As extracted; None where there is none.
+    answers: list[str | None] = field(default_factory=list)
 
     @property
     def drawn(self) -> bool:

@@ -69,9 +69,8 @@ def fetch(hub_id: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        HfApi().model_info(
-            hub_id, timeout=10
-        )  # seconds; alone the next line would wait for a silent network without end
+        # Ten seconds; alone the next line would wait for a silent network without end.
+        HfApi().model_info(hub_id, timeout=10)
         return Path(snapshot_download(hub_id, allow_patterns=WANTED))
     except GatedRepoError:
         raise UserError(
