@@ -296,12 +296,22 @@ def test_half_a_run_is_no_result(monkeypatch, tmp_path):
         training.run_rl(tmp_path / "run", "base", steps=2, device="cpu")
 
 
+def hear_ctrl_c() -> None:
+    """A suite that was started in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_stops_what_runs_and_what_waits(tmp_path):
     pytest.importorskip("matplotlib")
     command = [sys.executable, "-m", "experiments", "difficulty_bias"]
     command += ["--scratch", str(tmp_path), "--results", str(tmp_path)]
     with subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     ) as child:
         # A safety net that no busy machine needs: should one of them hang, all are ended.
         net = threading.Timer(600, os.killpg, (child.pid, signal.SIGKILL))
