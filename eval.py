@@ -177,7 +177,7 @@ class EvalConfig:
     top_k: int = setting(0, "keep the k likeliest tokens; 0 keeps all")
     top_p: float = setting(1.0, "keep the smallest set with this probability")
     min_p: float = setting(0.0, "keep tokens with this share of the likeliest one's probability")
-    slots: int = setting(256, "responses that decode at a time; fewer take less memory")
+    slots: int = setting(MOST_SLOTS, "responses that decode at a time; fewer take less memory")
     seed: int = setting(0, "seed of the draws; the held-out problems are always the same")
     json: str | None = setting(None, "write the figures to this file")
     save: str | None = setting(None, "write every response to this file")

@@ -490,10 +490,10 @@ def save(path, model: Transformer, tokenizer, state: dict | None = None) -> None
     state: tensors by our parameters' names that stand in for the model's own.
     """
     with folders.new_folder(path) as draft:
-        write(draft, model, tokenizer, state)
+        write_files(draft, model, tokenizer, state)
 
 
-def write(folder, model: Transformer, tokenizer, state: dict | None = None) -> None:
+def write_files(folder, model: Transformer, tokenizer, state: dict | None = None) -> None:
     """The files of a Hugging Face folder, into a folder that is there."""
     tensors = checkpoint_tensors(model, state)
     fields = asdict(model.config) | {"head_dim": model.config.head_size}

@@ -31,6 +31,7 @@ import model as lm
 import tasks
 from config import UserError, parse, run_program, setting
 from engine.attention import Causal, Filling, Packed
+from engine.batches import PREFILL_TOKENS
 from engine.decoder import MOST_SLOTS, Decoder
 from engine.device import pick_device
 from engine.placement import Placement
@@ -124,9 +125,8 @@ def invert(weight, uniform):
     # right=True: the first edge beyond the number, which skips what has no weight; the last edge
     # itself is never reached.
     place = torch.searchsorted(edges, uniform * edges[:, -1:], right=True)
-    return place.clamp_max(
-        edges.shape[1] - 1
-    ), edges  # the clamp is for weights that are no numbers
+    place = place.clamp_max(edges.shape[1] - 1)  # for weights that are no numbers
+    return place, edges
 
 
 def invert_in_two_strides(weight, uniform):
@@ -431,7 +431,7 @@ def generate(
     n: int = 1,
     seed: int = 0,
     slots: int = MOST_SLOTS,
-    prefill_tokens: int = 16384,
+    prefill_tokens: int = PREFILL_TOKENS,
     on_token=None,
     on_done=None,
     progress: str | None = None,

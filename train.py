@@ -352,19 +352,21 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
     config = run.config
     timer = Timer()
 
-    # 1. Problems, and a group of rollouts for each. They are graded while others still decode.
+    # 1. Problems, a group of rollouts for each, and what each rollout earns: it is graded while
+    #    others still decode.
     problems = tasks.batch(run.problems, config.seed, run.step, config.prompts_per_step)
-    with sampling_memory(run):
+    with out_of_memory(sampling_advice(run)):
         rollouts, grades = sample_and_grade(run, problems, timer)
-    free_cache(run)
+    make_room_for_update(run)
 
-    # 2. Rewards become advantages, within each group.
+    # 2. What they earned becomes advantages, within each group.
     totals = torch.tensor([grade.reward.total for grade in grades])
     rewards = totals.view(len(problems), config.group_size)  # (P, G)
     advantage = grpo.advantages(rewards, config.loss_kind.divide_by_std).flatten()  # (P * G,)
     timer.stop("reward")
 
-    # 3. The optimizer's steps, one unless --updates-per-step asks for more.
+    # 3. Loss, backward and the optimizer's step: see `update`. One step, unless
+    #    --updates-per-step asks for more.
     lr = config.lr * min(1.0, (run.step + 1) / max(1, config.warmup))
     updates = update_in_parts(run, rollouts, advantage, lr)
     timer.stop("update")
@@ -448,8 +450,8 @@ def sample_and_grade(run: Run, problems: list, timer: Timer) -> tuple[list, list
     return rollouts, grades
 
 
-def free_cache(run: Run) -> None:
-    """Give the KV cache's memory back where the update needs it."""
+def make_room_for_update(run: Run) -> None:
+    """Give the KV cache's memory back, unless there is room for it during the update."""
     if not run.cache_stays:
         run.decoder.release()
         # Its blocks: what the update leaves in them would be in the next cache's way.
@@ -691,9 +693,9 @@ def out_of_memory(advice: str):
         raise UserError(f"out of GPU memory {advice}; --resume takes them") from None
 
 
-def sampling_memory(run: Run):
-    """The same for a phase of sampling."""
-    return out_of_memory(f"while sampling: lower --slots, {run.decoder.slots} now")
+def sampling_advice(run: Run) -> str:
+    """What to change if memory runs out while responses are sampled."""
+    return f"while sampling: lower --slots, {run.decoder.slots} now"
 
 
 # ---------------------------------------------------------------- what is logged
@@ -811,7 +813,7 @@ def held_out_figures(run: Run) -> dict:
 def evaluated(run: Run, problems: list, sampling: sample.Sampling, name: str) -> dict:
     """The figures of one response to each problem."""
     config = run.config
-    with sampling_memory(run):
+    with out_of_memory(sampling_advice(run)):
         figures, _ = evaluate(
             run.model,
             run.tokenizer,
@@ -870,7 +872,7 @@ def train(config: TrainConfig) -> dict:
             step_and_log(run, bar)
             last = run.step == config.steps
             if run.step % config.save_every == 0 or last or stop.made:
-                save(run)
+                save_checkpoint(run)
     finally:
         bar.close()
         run.lock.close()
@@ -917,14 +919,14 @@ def step_and_log(run: Run, bar) -> None:
     )
 
 
-def save(run: Run) -> Path:
+def save_checkpoint(run: Run) -> Path:
     """A checkpoint: a Hugging Face folder of the fp32 masters and the trainer's state.
 
     It is there whole or not at all.
     """
     place = runs.checkpoint_place(run.folder, run.step)
     with new_folder(place) as draft:
-        lm.write(draft, run.model, run.tokenizer, run.optimizer.named_masters())
+        lm.write_files(draft, run.model, run.tokenizer, run.optimizer.named_masters())
         runs.write_trainer(draft, run.optimizer, run.step)
     return place
 
@@ -1048,8 +1050,8 @@ def find_problems(config: TrainConfig) -> tuple:
     """(what to train on: a task's name or a list, held-out problems, {benchmark: problems})."""
     if config.data and not Path(config.data).is_file():
         raise UserError(
-            f"--data {config.data}: there is no such file (README.md says where the recipes' "
-            "files are fetched)"
+            f"--data {config.data}: there is no such file (docs/real-models.md says where the "
+            "recipes' files are fetched)"
         )
     suite = {}
     if config.eval_suite:

@@ -148,12 +148,14 @@ class Cached:
             self.place = (cache.begin[:rows, None] + position[:, :, None]).flatten(0, 1)
         self.pasts = []
         first = 0
-        for count, span in spans:
-            at = slice(first, first + count)
+        for count, positions in spans:
+            slots = slice(first, first + count)
             first += count
-            self.pasts.append(
-                FlashPast(cache, at, span) if flash else MaskedPast(cache, at, span, new)
-            )
+            if flash:
+                past = FlashPast(cache, slots, positions)
+            else:
+                past = MaskedPast(cache, slots, positions, new)
+            self.pasts.append(past)
 
     def attend(self, layer: int, q, k, v):
         self.cache.flat_keys[layer].index_put_((self.place,), k)
@@ -165,20 +167,20 @@ class Cached:
 
 
 class MaskedPast:
-    """The keys and values of some slots up to `span` positions, and a mask for what a row lacks."""
+    """Keys and values of some slots up to `width` positions, and a mask for what a row lacks."""
 
-    def __init__(self, cache, slots: slice, span: int, new: int):
+    def __init__(self, cache, slots: slice, width: int, new: int):
         self.new = new
         self.kv_heads = cache.kv_heads
         # A slot's heads lie one after another, so (slot, head) pairs can be one dimension.
-        past = cache.kv[:, :, slots, :, :span].flatten(2, 3)  # (L, 2, B * K, S, D), a view
+        past = cache.kv[:, :, slots, :, :width].flatten(2, 3)  # (L, 2, B * K, S, D), a view
         self.keys = past[:, 0].transpose(2, 3).unbind()  # of each layer (B * K, D, S)
         self.values = past[:, 1].unbind()
-        self.mask = self.additive_mask(cache, cache.lengths[slots], span)
+        self.mask = self.additive_mask(cache, cache.lengths[slots], width)
 
-    def additive_mask(self, cache, lengths, span: int):
+    def additive_mask(self, cache, lengths, width: int):
         """0 where a new token may look, else -inf: [B * K, 1, S], with T > 1 [B, 1, 1, T, S]."""
-        positions = cache.positions[:span]
+        positions = cache.positions[:width]
         if self.new == 1:
             unseen = positions > lengths[:, None]  # (B, S)
             mask = torch.where(unseen, float("-inf"), 0.0).to(cache.kv.dtype)
@@ -222,11 +224,11 @@ class FlashPast:
     a cache's capacity after the last one's.
     """
 
-    def __init__(self, cache, slots: slice, span: int):
+    def __init__(self, cache, slots: slice, width: int):
         rows = slots.stop - slots.start
         self.cache = cache
         self.slots = slots
-        self.span = span
+        self.width = width
         pairs = rows * cache.kv_heads
         self.begin = torch.arange(pairs + 1, device=cache.kv.device, dtype=torch.int32)
         self.begin_keys = self.begin * cache.capacity
@@ -247,7 +249,7 @@ class FlashPast:
             self.begin,
             self.begin_keys,
             1,  # longest query
-            self.span,  # longest key
+            self.width,  # longest key
             0.0,  # dropout
             False,  # causal: the one query sees all that is in use
             False,  # debug mask

@@ -2,6 +2,8 @@
 
 # The largest fp32 tensor [positions, V] that the trainer makes: 421 positions of Qwen's vocabulary.
 LOGITS_BYTES = 256 * 10**6
+# Tokens of prompts that the sampler prefills at a time.
+PREFILL_TOKENS = 16384
 
 
 def micro_batches(lengths: list[int], token_budget: int, packed: bool = False) -> list[list[int]]:

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, replace
 
 from config import UserError
-from engine.batches import LOGITS_BYTES
+from engine.batches import LOGITS_BYTES, PREFILL_TOKENS
 
 # Bytes that the CUDA context and its kernels take outside of torch's allocator.
 CONTEXT = 0.6e9
@@ -26,8 +26,6 @@ WORKSPACE = 0.1e9
 USABLE = 0.95
 # Bytes a slot and id: bf16 logits, fp32 weights, 1 for sums; once for graphs, once to warm up.
 SAMPLER_LOGITS = 14
-# Tokens that sample.generate prefills at a time.
-PREFILL_TOKENS = 16384
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ often each way of working appears, and nothing else was in its pre-training text
 at once; some try a few things and give up; a few search in order, check each result against the
 target and go back when it fails. Arithmetic slips at the rate SLIP. None of it is chosen by the
 outcome: the wrong answers of the guessers are in the text as they fall. The behaviours that RL
-selects are planted here, and the README says so.
+selects are planted here, and docs/base.md says so.
 """
 
 import itertools

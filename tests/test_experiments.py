@@ -400,6 +400,9 @@ def test_the_readme_tells_the_committed_verdict(name):
     if path.is_file():
         result = json.loads(path.read_text())
         claim = catalogue.claim(name)
+        readme = (ROOT / "README.md").read_text()
+        assert f"- `{name}`: {claim}\n" in readme
+        assert result["verdict"] == "holds" or "All seven hold" not in readme
         assert f"| {claim} | **{result['verdict']}** | {len(result['seeds'])} | " in row
     else:
         assert "| not run yet |" in row
