@@ -288,6 +288,7 @@ def test_the_committed_result_is_what_its_rule_says(name):
     assert result["seeds"] == list(module.SEEDS)
     assert result["versions"]["git_commit"]
     assert path.with_suffix(".png").is_file()
+    assert result["seconds"] < 20 * 60
 
 
 def test_half_a_run_is_no_result(monkeypatch, tmp_path):
