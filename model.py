@@ -19,6 +19,7 @@ Left out on purpose: dropout, sliding windows, mixtures of experts, quantisation
 parallelism.
 """
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 
@@ -28,7 +29,15 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute_in_backward
 
 from config import UserError, check_values
-from engine.attention import Cached, Causal, Packed, has_packed_kernel
+from engine.attention import (
+    AfterPrompt,
+    Cached,
+    Causal,
+    Keeping,
+    Packed,
+    PackedAfterPrompt,
+    has_packed_kernel,
+)
 from engine.batches import LOGITS_BYTES
 from storage import folders, model_folder
 
@@ -338,38 +347,115 @@ def response_logprobs(
     each anew.
     """
     assert all(prompts) and all(responses), "an empty prompt or response has no log-probability"
-    device = model.device
     # The last response id is only ever a target.
     rows = [p + r[:-1] for p, r in zip(prompts, responses)]
-    ids, begin, attention = laid_out(rows, model)
-    sources = []  # the token that predicts each response id
-    places = []  # (row, t) of each response id; masks come from lengths
-    targets = []
-    for row, (prompt, response) in enumerate(zip(prompts, responses)):
-        first = begin[row] + len(prompt) - 1  # response id t is predicted by the position before it
-        sources += range(first, first + len(response))
-        places += [(row, t) for t in range(len(response))]
-        targets += response
-    hidden = model.hidden(ids, attention)[torch.tensor(sources, device=device)]  # (N, C)
-    picked, entropy = in_chunks(model, hidden, torch.tensor(targets, device=device), temperature)
-    row, t = torch.tensor(places, device=device).T
-    empty = torch.zeros(len(prompts), max(map(len, responses)), device=device)
-    return empty.index_put((row, t), picked), empty.index_put((row, t), entropy)
+    ids, begin = laid_out(rows, model)
+    hidden = model.hidden(ids, causal(rows, model))
+    # A response's first id is predicted by the last one of its prompt.
+    first = [start + len(prompt) - 1 for start, prompt in zip(begin, prompts)]
+    return at_responses(model, hidden, first, responses, temperature)
+
+
+class SharedPrompts:
+    """The prompts of an optimizer step, computed once, from which its responses go on.
+
+        shared = SharedPrompts(model, prompts)
+        logprobs, entropy = shared.response_logprobs(prompts, responses)   # of each micro-batch
+        ... .backward()                                                    # of its loss
+        shared.backward()                                                  # once, at the end
+
+    The numbers and the gradients are those of `response_logprobs`, which computes a prompt again
+    for each of its responses. As in the sampler, all of a prompt but its last id is computed here:
+    that id is the first that a response's row computes. The loss's gradients of the prompts' keys
+    and values add up in fp32, and go through the prompts in one backward pass.
+    """
+
+    def __init__(self, model: Transformer, prompts: list[list[int]]):
+        self.model = model
+        rows = {tuple(prompt[:-1]): prompt[:-1] for prompt in prompts if len(prompt) > 1}
+        self.begin = {(): 0}  # of each prompt but its last id, its first token
+        self.computed = None
+        if rows:
+            ids, begin = laid_out([*rows.values()], model)
+            self.begin |= zip(rows, begin)
+            keeping = Keeping(causal([*rows.values()], model))
+            model.hidden(ids, keeping)
+            self.computed = keeping.kept
+            kept = [tensor.detach().float() for tensor in keeping.kept]
+        else:
+            c = model.config
+            none = torch.zeros(0, c.num_key_value_heads, c.head_size, device=model.device)
+            kept = [none] * (2 * c.num_hidden_layers)
+        self.kept = [tensor.requires_grad_(torch.is_grad_enabled()) for tensor in kept]
+
+    def response_logprobs(
+        self, prompts: list[list[int]], responses: list[list[int]], temperature: float = 1.0
+    ):
+        """What `model.response_logprobs` returns, for some of these prompts."""
+        model = self.model
+        begin = [self.begin[tuple(prompt[:-1])] for prompt in prompts]
+        before = [len(prompt) - 1 for prompt in prompts]
+        rows = [prompt[-1:] + response[:-1] for prompt, response in zip(prompts, responses)]
+        lengths = [len(row) for row in rows]
+        if model.packs:
+            attention = PackedAfterPrompt(self.kept, begin, before, lengths)
+        else:
+            heads = model.config.num_attention_heads
+            attention = AfterPrompt(self.kept, begin, before, max(lengths), heads, model.dtype)
+        ids, first = laid_out(rows, model)
+        return at_responses(model, model.hidden(ids, attention), first, responses, temperature)
+
+    def backward(self) -> None:
+        """Send the gradients of the prompts' keys and values through the prompts."""
+        tensors = []
+        gradients = []
+        for tensor, kept in zip(self.computed or (), self.kept):
+            if kept.grad is not None:
+                tensors.append(tensor)
+                gradients.append(kept.grad.to(tensor.dtype))
+        if tensors:
+            torch.autograd.backward(tensors, gradients)
 
 
 def laid_out(rows: list[list[int]], model: Transformer):
-    """(ids [N], the first token of each row, attention) of rows of ids, packed or padded."""
+    """(ids [N], the first token of each row) of rows of ids, packed or padded."""
     lengths = [len(row) for row in rows]
     if model.packs:
-        attention = Packed(lengths, model.device)
-        begin = attention.begin
+        begin = [0, *itertools.accumulate(lengths)][:-1]
         ids = [i for row in rows for i in row]
     else:
         width = max(lengths)
-        attention = Causal(len(rows), width, model.device)
         begin = range(0, len(rows) * width, width)
         ids = [i for row in rows for i in row + [0] * (width - len(row))]
-    return torch.tensor(ids, device=model.device), begin, attention
+    return torch.tensor(ids, device=model.device), begin
+
+
+def causal(rows: list[list[int]], model: Transformer):
+    """The attention within rows that begin here, laid out as `laid_out` does."""
+    lengths = [len(row) for row in rows]
+    if model.packs:
+        return Packed(lengths, model.device)
+    return Causal(len(rows), max(lengths), model.device)
+
+
+def at_responses(model: Transformer, hidden, first, responses: list[list[int]], temperature: float):
+    """(logprobs [B, T], entropy [B, T]) of response ids from hidden states [N, C].
+
+    first: of each row, the token that predicts the first id of its response; those that predict
+    the others come after it.
+    """
+    sources = []  # the token that predicts each response id
+    places = []  # (row, t) of each response id; masks come from lengths
+    targets = []
+    for row, response in enumerate(responses):
+        sources += range(first[row], first[row] + len(response))
+        places += [(row, t) for t in range(len(response))]
+        targets += response
+    sources, targets = (torch.tensor(x, device=model.device) for x in (sources, targets))
+    picked, entropy = in_chunks(model, hidden[sources], targets, temperature)
+    row, t = torch.tensor(places, device=model.device).T
+    empty = torch.zeros(len(responses), max(map(len, responses)), device=model.device)
+    return empty.index_put((row, t), picked), empty.index_put((row, t), entropy)
 
 
 def in_chunks(model: Transformer, hidden, targets, temperature: float):

@@ -509,14 +509,22 @@ def update(
         rollouts = [rollouts[i] for i in kept]
         advantage = advantage[kept]
 
-    # 3. Micro-batches: their gradients add up to that of the whole step.
+    # 3. Each prompt once, for all of its group.
+    prompts = [rollout.prompt for rollout in rollouts]
+    shared = lm.SharedPrompts(model, prompts)
+    shared_reference = None
+    if reference:
+        with torch.no_grad():
+            shared_reference = lm.SharedPrompts(reference, prompts)
+
+    # 4. Micro-batches: their gradients add up to that of the whole step.
     stats = dict.fromkeys(SUMMED, 0.0) | dict(gap_max=0.0, grad_norm=0.0)
-    lengths = [len(rollout.prompt) + len(rollout.response) for rollout in rollouts]
+    lengths = [len(rollout.response) for rollout in rollouts]
     budget = token_budget or config.token_budget or default_budget(model.device)
     for batch in micro_batches(lengths, budget, model.packs):
         rows = [rollouts[i] for i in batch]
         loss, more = micro_batch_loss(
-            model, rows, advantage[batch].to(model.device), denominators, config, reference
+            shared, rows, advantage[batch].to(model.device), denominators, config, shared_reference
         )
         loss.backward()
         optimizer.accumulate()
@@ -528,8 +536,10 @@ def update(
         for name in SUMMED:
             stats[name] += more.get(name, 0)
         stats["gap_max"] = larger(stats["gap_max"], more["gap_max"])
+    shared.backward()
+    optimizer.accumulate()
 
-    # 4. Check, then let the weights move.
+    # 5. Check, then let the weights move.
     if on_policy:
         try:
             check_gap(stats, config.max_logprob_gap, model.dtype)
@@ -546,27 +556,28 @@ SUMMED = ("loss", "entropy", "gap_sum", "clipped", "kl", "tokens", "positions", 
 
 
 def micro_batch_loss(
-    model: lm.Transformer,
+    shared: lm.SharedPrompts,
     rows: list[sample.Rollout],
     advantage: torch.Tensor,
     denominators: grpo.Denominators,
     config: TrainConfig,
-    reference: lm.Transformer | None,
+    shared_reference: lm.SharedPrompts | None,
 ):
     """The loss of some rollouts with their advantages [B]; (loss, what to log of it)."""
     prompts = [row.prompt for row in rows]
     responses = [row.response for row in rows]
     at_reference = None
-    if reference:
+    if shared_reference:
         with torch.no_grad():  # first, while no activations of the model are kept
-            at_reference, _ = lm.response_logprobs(
-                reference, prompts, responses, config.temperature
+            at_reference, _ = shared_reference.response_logprobs(
+                prompts, responses, config.temperature
             )
-    logprobs, entropy = lm.response_logprobs(model, prompts, responses, config.temperature)
+    logprobs, entropy = shared.response_logprobs(prompts, responses, config.temperature)
     T = logprobs.shape[1]
     padded = [row.logprobs + [0.0] * (T - len(row.logprobs)) for row in rows]
-    sampled = torch.tensor(padded, device=model.device)  # (B, T), the sampler's log-probs
-    lengths = torch.tensor([len(response) for response in responses], device=model.device)
+    device = logprobs.device
+    sampled = torch.tensor(padded, device=device)  # (B, T), the sampler's log-probs
+    lengths = torch.tensor([len(response) for response in responses], device=device)
     loss, more = grpo.policy_loss(
         logprobs,
         sampled,

@@ -9,11 +9,13 @@ They are handed one of the objects below, which knows it:
                                      tokens to what the queries gather, [N, H, D]
 
 `Causal` serves rows that are padded to one length, `Packed` rows that stand one after another
-without padding, `Cached` rows that go on from the keys and values of a cache. `Filling` makes one
-of the first two leave its keys and values in a cache: that is prefill.
+without padding. Other rows go on from keys and values that are there already: `Cached` from those
+of the sampler's cache, `AfterPrompt` and `PackedAfterPrompt` from those of the trainer's prompts.
+`Filling` and `Keeping` make one of the first two leave its keys and values behind, the one in a
+cache (that is prefill), the other with their gradients.
 
-Shapes: B rows, T new tokens a row, N tokens of all rows together, S positions of the cache that
-are read, H query heads, K key/value heads, D head size.
+Shapes: B rows, T new tokens a row, N tokens of all rows together, S positions that were there
+before, H query heads, K key/value heads, D head size.
 """
 
 import inspect
@@ -65,40 +67,161 @@ class Packed:
         self.lengths = lengths
         self.begin = ends[:-1]  # of each row, its first token
         self.longest = max(lengths)
-        self.ends = torch.tensor(ends, dtype=torch.int32, device=device)  # (rows + 1,)
+        self.ends = row_ends(lengths, device)
         row = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
         self.row = row.to(device)  # (N,)
         self.position = (torch.arange(ends[-1]) - torch.tensor(ends)[row]).to(device)  # (N,)
 
     def attend(self, layer: int, q, k, v):
         if not q.is_cuda:
-            return attend_one_by_one(q, k, v, self.lengths)
-        group = q.shape[1] // k.shape[1]
-        options = {}
-        if group > 1 and "enable_gqa" in inspect.signature(varlen_attn).parameters:
-            options["enable_gqa"] = True
-        elif group > 1:  # torch 2.11 does not promise shared heads yet
-            k = k.repeat_interleave(group, 1)
-            v = v.repeat_interleave(group, 1)
-        causal = (-1, 0)  # the window: everything before a token, nothing after it
-        return varlen_attn(
-            *(q, k, v, self.ends, self.ends, self.longest, self.longest),
-            window_size=causal,
-            **options,
-        )
+            return attend_one_by_one(q, k, v, self.lengths, self.lengths)
+        return attend_packed(q, k, v, self.ends, self.ends, self.longest, self.longest)
 
 
-def attend_one_by_one(q, k, v, lengths: list[int]):
+def row_ends(lengths: list[int], device):
+    """Where packed rows of these lengths begin and end: [rows + 1], int32, as the kernel reads."""
+    return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=device)
+
+
+def attend_packed(q, k, v, query_ends, key_ends, longest_query: int, longest_key: int):
+    """Causal attention within each packed row by the kernel.
+
+    A row may have more keys than queries: its last query then sees all of them.
+    """
+    group = q.shape[1] // k.shape[1]
+    options = {}
+    if group > 1 and "enable_gqa" in inspect.signature(varlen_attn).parameters:
+        options["enable_gqa"] = True
+    elif group > 1:  # torch 2.11 does not promise shared heads yet
+        k = k.repeat_interleave(group, 1)
+        v = v.repeat_interleave(group, 1)
+    causal = (-1, 0)  # the window: everything before a token, nothing after it
+    return varlen_attn(
+        *(q, k, v, query_ends, key_ends, longest_query, longest_key),
+        window_size=causal,
+        **options,
+    )
+
+
+def attend_one_by_one(q, k, v, query_lengths: list[int], key_lengths: list[int]):
     """Causal attention within each packed row, plainly: the reference for the kernel."""
     gathered = []
-    for parts in zip(*(x.split(lengths) for x in (q, k, v))):
-        row_q, row_k, row_v = (part.transpose(0, 1)[None] for part in parts)  # (1, heads, T, D)
-        grouped = q.shape[1] != k.shape[1]
+    rows = zip(q.split(query_lengths), k.split(key_lengths), v.split(key_lengths))
+    for row_q, row_k, row_v in rows:
+        queries, keys = len(row_q), len(row_k)
+        seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
         out = F.scaled_dot_product_attention(
-            row_q, row_k, row_v, is_causal=True, enable_gqa=grouped
+            *(x.transpose(0, 1)[None] for x in (row_q, row_k, row_v)),  # (1, heads, T, D)
+            attn_mask=seen,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
         gathered.append(out[0].transpose(0, 1))
     return torch.cat(gathered)
+
+
+# ---------------------------------------------------------------- responses after a shared prompt
+
+
+class Keeping:
+    """Another attention, whose rows' keys and values are kept with their way to the gradient."""
+
+    def __init__(self, attention):
+        self.attention = attention
+        self.longest = attention.longest
+        self.position = attention.position
+        self.kept = []  # keys and values [N, K, D] in turns, layer by layer
+
+    def attend(self, layer: int, q, k, v):
+        # A layer that is computed anew in backward comes here again.
+        if len(self.kept) == 2 * layer:
+            self.kept += (k, v)
+        return self.attention.attend(layer, q, k, v)
+
+
+class AfterPrompt:
+    """Responses that go on from prompts which were computed once for all of them.
+
+    B rows of T tokens, padded on the right. kept: keys and values of the prompts' tokens, [N, K, D]
+    in turns, layer by layer; begin and lengths: of each row's prompt, its first token in there and
+    how many tokens it has.
+    """
+
+    def __init__(
+        self, kept: list, begin: list[int], lengths: list[int], width: int, heads: int, dtype
+    ):
+        device = kept[0].device
+        self.kept = kept
+        self.kv_heads = kept[0].shape[1]
+        self.rows = len(lengths)
+        self.width = width
+        self.before = max(lengths)
+        self.longest = self.before + width
+        length = torch.tensor(lengths, device=device)[:, None]
+        steps = torch.arange(width, device=device)
+        self.position = (length + steps).flatten()  # (B * T,)
+        # Prompts are padded on the left, so that a response follows its prompt: column s of row b
+        # is token `place` of the prompts.
+        column = torch.arange(self.before, device=device)
+        missing = self.before - length  # (B, 1)
+        place = torch.tensor(begin, device=device)[:, None] + column - missing  # (B, S)
+        self.place = place.clamp_min(0).flatten()
+        in_prompt = (column >= missing)[:, None].expand(-1, width, -1)  # (B, T, S)
+        in_response = (steps <= steps[:, None]).expand(self.rows, -1, -1)  # (B, T, T)
+        seen = torch.cat((in_prompt, in_response), dim=2)  # (B, T, S + T)
+        self.mask = mask_of_groups(seen, self.kv_heads, heads, dtype)
+
+    def attend(self, layer: int, q, k, v):
+        keys = self.with_prompt(self.kept[2 * layer], k)  # (B, S + T, K, D)
+        values = self.with_prompt(self.kept[2 * layer + 1], v)
+        out = attend_written_out(
+            by_group(q, self.rows, self.kv_heads),
+            keys.permute(0, 2, 3, 1).flatten(0, 1),  # (B * K, D, S + T)
+            values.transpose(1, 2).flatten(0, 1),  # (B * K, S + T, D)
+            self.mask,
+        )
+        return by_token(out, self.rows, self.width)
+
+    def with_prompt(self, kept, new):
+        """[B, S + T, K, D] of prompts and responses, from kept [N, K, D] and new [B * T, K, D]."""
+        prompts = kept.index_select(0, self.place).to(new.dtype)
+        shape = (self.rows, -1, *new.shape[1:])
+        return torch.cat((prompts.view(shape), new.view(shape)), dim=1)
+
+
+class PackedAfterPrompt:
+    """The same without padding: responses of any lengths, one after another."""
+
+    def __init__(self, kept: list, begin: list[int], lengths: list[int], new: list[int]):
+        device = kept[0].device
+        self.kept = kept
+        self.new = new
+        self.both = [before + after for before, after in zip(lengths, new)]
+        self.longest = max(self.both)
+        self.query_ends = row_ends(new, device)
+        self.key_ends = row_ends(self.both, device)
+        position = []
+        place = []  # of each key, its token in the kept ones, or behind them among the new ones
+        first = len(kept[0])
+        for row in range(len(new)):
+            position += range(lengths[row], self.both[row])
+            place += range(begin[row], begin[row] + lengths[row])
+            place += range(first, first + new[row])
+            first += new[row]
+        self.position = torch.tensor(position, device=device)
+        self.place = torch.tensor(place, device=device)
+
+    def attend(self, layer: int, q, k, v):
+        keys = self.with_prompt(self.kept[2 * layer], k)
+        values = self.with_prompt(self.kept[2 * layer + 1], v)
+        if not q.is_cuda:
+            return attend_one_by_one(q, keys, values, self.new, self.both)
+        return attend_packed(
+            *(q, keys, values, self.query_ends, self.key_ends), max(self.new), self.longest
+        )
+
+    def with_prompt(self, kept, new):
+        """Prompt and response of each row, one row after another: [keys, K, D]."""
+        return torch.cat((kept.to(new.dtype), new)).index_select(0, self.place)
 
 
 # ---------------------------------------------------------------- rows with a cache
@@ -179,15 +302,14 @@ class MaskedPast:
         self.mask = self.additive_mask(cache, cache.lengths[slots], width)
 
     def additive_mask(self, cache, lengths, width: int):
-        """0 where a new token may look, else -inf: [B * K, 1, S], with T > 1 [B, 1, 1, T, S]."""
+        """Where new tokens may look: 0 or else -inf, [B * K, 1, S]; with T > 1 bool, [B, T, S]."""
         positions = cache.positions[:width]
         if self.new == 1:
             unseen = positions > lengths[:, None]  # (B, S)
             mask = torch.where(unseen, float("-inf"), 0.0).to(cache.kv.dtype)
             return mask[:, None, None].expand(-1, self.kv_heads, -1, -1).flatten(0, 1)
         steps = torch.arange(self.new, device=lengths.device)
-        unseen = positions > (lengths[:, None] + steps)[..., None]  # (B, T, S)
-        return torch.where(unseen, float("-inf"), 0.0).to(cache.kv.dtype)[:, None, None]
+        return positions <= (lengths[:, None] + steps)[..., None]
 
     def attend(self, layer: int, q):
         """q [B * T, H, D] to the same."""
@@ -196,13 +318,36 @@ class MaskedPast:
             return attend_written_out(
                 grouped, self.keys[layer], self.values[layer], self.mask
             ).view_as(q)
-        # The rows of the matrix are (head of the group, token).
-        N, H, D = q.shape
-        B, K, T = N // self.new, self.kv_heads, self.new
-        grouped = q.view(B, T, K, H // K, D).permute(0, 2, 3, 1, 4).reshape(B * K, -1, D)
-        mask = self.mask.expand(-1, K, H // K, -1, -1).reshape(B * K, grouped.shape[1], -1)
+        mask = mask_of_groups(self.mask, self.kv_heads, q.shape[1], q.dtype)
+        grouped = by_group(q, len(self.mask), self.kv_heads)
         out = attend_written_out(grouped, self.keys[layer], self.values[layer], mask)
-        return out.view(B, K, H // K, T, D).permute(0, 3, 1, 2, 4).reshape(N, H, D)
+        return by_token(out, len(self.mask), self.new)
+
+
+def by_group(q, rows: int, kv_heads: int):
+    """Queries [B * T, H, D] that share a key/value head as rows of a matrix: [B * K, H / K * T, D].
+
+    The rows are (head of the group, token).
+    """
+    H, D = q.shape[1:]
+    parts = q.view(rows, -1, kv_heads, H // kv_heads, D)  # (B, T, K, H / K, D)
+    return parts.permute(0, 2, 3, 1, 4).reshape(rows * kv_heads, -1, D)
+
+
+def by_token(out, rows: int, width: int):
+    """The way back: [B * K, H / K * T, D] to [B * T, H, D]; width is T."""
+    kv_heads = len(out) // rows
+    D = out.shape[-1]
+    parts = out.view(rows, kv_heads, -1, width, D)  # (B, K, H / K, T, D)
+    return parts.permute(0, 3, 1, 2, 4).reshape(rows * width, -1, D)
+
+
+def mask_of_groups(seen, kv_heads: int, heads: int, dtype):
+    """What is added to the scores of `by_group`'s rows: 0 where bool seen [B, T, S], else -inf."""
+    B, T, S = seen.shape
+    mask = torch.zeros(B, 1, 1, T, S, device=seen.device, dtype=dtype)
+    mask = mask.masked_fill(~seen[:, None, None], float("-inf"))
+    return mask.expand(-1, kv_heads, heads // kv_heads, -1, -1).reshape(B * kv_heads, -1, S)
 
 
 def attend_written_out(q, keys, values, mask):
