@@ -168,6 +168,11 @@ class EvalConfig:
         choices=tuple(PROTOCOLS),
     )
     template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
+    stop: tuple[str, ...] = setting(
+        (),
+        "end a response whose text ends in this string, beside the template's own; may be given "
+        "more than once",
+    )
     reward: str = setting(
         "dr_grpo", "rule that decides what is right", choices=tuple(reward.REWARDS)
     )
@@ -192,6 +197,7 @@ def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
     check_source(settings, given)
     check_files(settings)
     check_task(settings, given)
+    tasks.stop_strings(settings.template, settings.stop)
     settings = with_defaults(settings, given)
     fewest = 1
     if settings.data or settings.suite:
@@ -326,7 +332,7 @@ def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str
         settings.top_k,
         settings.top_p,
         settings.min_p,
-        tasks.STOP_STRINGS.get(settings.template, ()),
+        tasks.stop_strings(settings.template, settings.stop),
     )
     graded = {}
     for name, problems in found.items():

@@ -95,6 +95,13 @@ class TrainConfig:
         more=True,
     )
     template: str = setting("short", "prompt template", choices=tasks.TEMPLATES, group=WHAT)
+    stop: tuple[str, ...] = setting(
+        (),
+        "end a response whose text ends in this string, beside the template's own; may be given "
+        "more than once",
+        group=WHAT,
+        more=True,
+    )
     reward: str = setting("dr_grpo", "rule reward", choices=reward.REWARDS, group=WHAT)
     answer_style: str = setting(
         "auto",
@@ -288,6 +295,7 @@ class TrainConfig:
         if self.data_dir and not self.eval_suite:
             raise UserError("--data-dir holds the files of an --eval-suite: name the suite")
         files.levels_of(self.levels)
+        tasks.stop_strings(self.template, self.stop)
         if self.eval_suite:
             benchmarks.names_of(self.eval_suite)
 
@@ -333,7 +341,7 @@ class Run:
         return sample.Sampling(
             self.config.max_new_tokens,
             self.config.temperature,
-            stop_strings=tasks.STOP_STRINGS.get(self.config.template, ()),
+            stop_strings=tasks.stop_strings(self.config.template, self.config.stop),
         )
 
     def seed(self, purpose: str) -> int:

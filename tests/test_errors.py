@@ -50,6 +50,7 @@ def refused(monkeypatch, capsys, program, *argv) -> str:
         (["--levels", "3-5"], "--data"),
         (["--data", "d.jsonl", "--levels", "hard"], "3,4,5 or 3-5"),
         (["--answer-style", "guess"], "guess"),
+        (["--stop", "x", "--stop", ""], "--stop must not be empty"),
         (["--eval-suite", "chess"], "chess"),
         (["--eval-suite", "math", "--data-dir", "nowhere"], "nowhere"),
         (["--eval-suite-problems", "-1"], "--eval-suite-problems"),
@@ -77,6 +78,8 @@ def test_train(monkeypatch, capsys, tmp_path, argv, says):
         ("answer_style = 'guess'", "guess"),
         ("task = 'math'", "--data"),
         ("levels = 3", "levels = 3 is not str"),
+        ("stop = 'x'", "stop = 'x' is not a list of strings"),
+        ("stop = ['']", "--stop must not be empty"),
     ],
 )
 def test_recipe(monkeypatch, capsys, tmp_path, text, says):
@@ -147,6 +150,9 @@ def test_the_other_programs(monkeypatch, capsys, tmp_path):
     assert "question" in refused(monkeypatch, capsys, sample)
     assert "context" in refused(monkeypatch, capsys, sample, "word " * 3000)
     assert "top_p" in refused(monkeypatch, capsys, sample, "hello", "--top-p", "2")
+    for program in (sample, evaluation):
+        text = ["hello"] if program is sample else []
+        assert "--stop" in refused(monkeypatch, capsys, program, *text, "--stop", "")
     assert "only about" in refused(monkeypatch, capsys, evaluation, "--task", "kk:2", "--n", 300)
     assert "no metrics.jsonl" in refused(monkeypatch, capsys, plot, tmp_path)
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}\n')
