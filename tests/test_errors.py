@@ -54,6 +54,11 @@ def refused(monkeypatch, capsys, program, *argv) -> str:
         (["--eval-suite", "chess"], "chess"),
         (["--eval-suite", "math", "--data-dir", "nowhere"], "nowhere"),
         (["--eval-suite-problems", "-1"], "--eval-suite-problems"),
+        (["--data-dir", "nowhere"], "name one of these"),
+        (["--data-dir", "nowhere", "--data", "d.jsonl"], "name one of these"),
+        (["--data", "math-train", "--data-dir", "nowhere"], "there is no math_train.json"),
+        (["--data", "nowhere.jsonl"], "gsm8k-train and math-train"),
+        (["--data", "gsm8k"], "never to train on"),
     ],
 )
 def test_train(monkeypatch, capsys, tmp_path, argv, says):

@@ -551,7 +551,9 @@ def test_a_suite_and_a_whole_file_are_taken_whole_unless_n_is_given():
     [
         (("--suite", "math", "--data", "f"), "choose one of"),
         (("--regrade", "f", "--k", "2"), "leave out --k"),
-        (("--data-dir", "f"), "name the suite"),
+        (("--data-dir", "f"), "name one of these"),
+        (("--data-dir", "f", "--data", "g"), "name one of these"),
+        (("--data", "gsm8k"), "benchmark"),
         (("--split", "all"), "--data"),
         (("--task", "math"), "--data"),
         (("--levels", "3"), "--data"),

@@ -15,7 +15,7 @@ import reward
 import sample
 import tasks
 import train
-from storage import runs
+from storage import pinned, runs
 
 pytestmark = pytest.mark.usefixtures("varied_reward")
 SMALL = dict(
@@ -144,7 +144,7 @@ def test_every_recipe_starts(tmp_path, tiny_folder, recipe, monkeypatch):
 
     monkeypatch.setattr(reward, "score", sometimes_right)
     if "data" in settings:
-        assert settings["task"] == "math" and settings["data"].startswith("data/")
+        assert settings["task"] == "math" and settings["data"] in pinned.TRAINING
         settings["data"] = maths_file(tmp_path)
     lines, _ = run_of(
         tmp_path / "run",
