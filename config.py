@@ -1,8 +1,9 @@
 """One dataclass of settings becomes a command line and reads recipe files; errors in one line.
 
 The type of a setting, its default, its bounds, its choices and its help text stand once, in a field
-of the program's dataclass. A flag is the field's name with dashes. Every value is checked when the
-dataclass is made, wherever it comes from: the command line, a recipe, another program.
+of the program's dataclass. A flag is the field's name with dashes. A field of several strings is a
+tuple: its flag may be given more than once, and in a recipe it is a list. Every value is checked
+when the dataclass is made, wherever it comes from: the command line, a recipe, another program.
 """
 
 import argparse
@@ -53,12 +54,12 @@ def check_settings(config) -> None:
 
 
 def field_types(cls) -> dict[str, type]:
-    """Field name to its plain type; `X | None` counts as X."""
+    """Field name to its plain type; `X | None` counts as X, `tuple[str, ...]` as tuple."""
     plain = {}
     for name, hint in typing.get_type_hints(cls).items():
         if isinstance(hint, types.UnionType):
             hint = next(part for part in typing.get_args(hint) if part is not type(None))
-        plain[name] = hint
+        plain[name] = typing.get_origin(hint) or hint
     return plain
 
 
@@ -79,7 +80,7 @@ def read_toml(path: str, cls) -> dict:
 
 
 def check_values(values: dict, cls, where: str) -> dict:
-    """Settings from a file, whole numbers turned into floats where a float is asked for.
+    """Settings from a file: whole numbers become floats and lists tuples where these are asked for.
 
     An unknown key or a value of the wrong type is a UserError that names it.
     """
@@ -91,18 +92,32 @@ def check_values(values: dict, cls, where: str) -> dict:
             raise UserError(f"{where}: unknown key {key!r} (known: {', '.join(kinds)})")
         if kinds[key] is float and type(value) is int:
             value = float(value)
+        if kinds[key] is tuple and type(value) is list:
+            value = tuple(value)
         empty = value is None and defaults[key] is None
         if not empty and not fits(value, kinds[key]):
-            raise UserError(f"{where}: {key} = {value!r} is not {kinds[key].__name__}")
+            raise UserError(f"{where}: {key} = {values[key]!r} is not {name_of(kinds[key])}")
         checked[key] = value
     return checked
 
 
 def fits(value, kind: type) -> bool:
-    """Whether a value is of a type; to Python True is an int, here it is not."""
+    """Whether a value is of a type; to Python True is an int, here it is not.
+
+    A tuple holds strings and nothing else.
+    """
     if isinstance(value, bool):
         return kind is bool
+    if isinstance(value, tuple):
+        return kind is tuple and all(isinstance(part, str) for part in value)
     return isinstance(value, kind)
+
+
+def name_of(kind: type) -> str:
+    """What a message calls a type."""
+    if kind is tuple:
+        return "a list of strings"
+    return kind.__name__
 
 
 # ---------------------------------------------------------------- command lines
@@ -126,6 +141,9 @@ def parse(cls, description: str, argv: list[str] | None = None):
     arguments = sys.argv[1:] if argv is None else argv
     parser = make_parser(cls, description, show_all="--help-all" in arguments)
     given = vars(parser.parse_args(arguments))
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)
     recipe = {}
     if given.get("recipe"):
         recipe = read_toml(given["recipe"], cls)
@@ -158,7 +176,7 @@ def make_parser(cls, description: str, show_all: bool) -> Parser:
 def add_setting(section, field: dataclasses.Field, kind: type, hidden: bool) -> None:
     """Add a field's flag, or its positional arguments, to a parser or to a group of one."""
     shown = field.metadata.get("help", "")
-    if field.default not in (None, "") and not field.metadata.get("positional"):
+    if field.default not in (None, "", ()) and not field.metadata.get("positional"):
         shown += f" [{field.default}]"
     help_text = argparse.SUPPRESS if hidden else shown.replace("%", "%%")
     # SUPPRESS: a setting that is not given stays out of what is parsed.
@@ -171,6 +189,8 @@ def add_setting(section, field: dataclasses.Field, kind: type, hidden: bool) -> 
         flags.append("-" + field.name)
     if kind is bool:
         section.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
+    elif kind is tuple:
+        section.add_argument(*flags, action="append", metavar="str", **common)
     elif "choices" in field.metadata:
         section.add_argument(*flags, type=kind, choices=field.metadata["choices"], **common)
     else:

@@ -28,6 +28,7 @@ from engine.decoder import MOST_SLOTS
 from engine.device import pick_device
 from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
 from reward import STYLES
+from storage import pinned
 from storage.folders import write_file
 from tasks import files
 
@@ -144,9 +145,13 @@ class EvalConfig:
         "benchmarks, instead of --task: math (five of them), gsm8k, or names with commas",
     )
     data_dir: str | None = setting(
-        None, "folder that holds the files of --suite; else they are fetched once"
+        None, "folder of the files that --suite and --data name; by default they are fetched once"
     )
-    data: str | None = setting(None, "JSONL file of problems, instead of --task")
+    data: str | None = setting(
+        None,
+        f"JSONL file of problems, or {' or '.join(pinned.TRAINING)}, which are fetched once; "
+        "instead of --task",
+    )
     split: str = setting(
         "held-out",
         "problems of --data: its held-out side, or all",
@@ -168,6 +173,11 @@ class EvalConfig:
         choices=tuple(PROTOCOLS),
     )
     template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
+    stop: tuple[str, ...] = setting(
+        (),
+        "end a response whose text ends in this string, beside the template's own; may be given "
+        "more than once",
+    )
     reward: str = setting(
         "dr_grpo", "rule that decides what is right", choices=tuple(reward.REWARDS)
     )
@@ -192,6 +202,7 @@ def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
     check_source(settings, given)
     check_files(settings)
     check_task(settings, given)
+    tasks.stop_strings(settings.template, settings.stop)
     settings = with_defaults(settings, given)
     fewest = 1
     if settings.data or settings.suite:
@@ -211,8 +222,11 @@ def check_source(settings: EvalConfig, given: set[str]) -> None:
     if settings.regrade and extra:
         flag = min(extra).replace("_", "-")
         raise UserError(f"--regrade takes the file's own settings; leave out --{flag}")
-    if settings.data_dir and not settings.suite:
-        raise UserError("--data-dir holds the files of a --suite: name the suite")
+    if settings.data_dir and not settings.suite and settings.data not in pinned.TRAINING:
+        raise UserError(
+            "--data-dir holds the files of --suite and of --data "
+            f"{' or '.join(pinned.TRAINING)}: name one of these"
+        )
     of_file = settings.split == "all" or settings.levels or settings.task == "math"
     if settings.data is None and of_file:
         raise UserError(
@@ -297,12 +311,14 @@ def problems_of(settings: EvalConfig) -> dict[str, list[tasks.Problem]]:
         suite = benchmarks.load(settings.suite, settings.data_dir)
         return {name: first(problems, settings.n) for name, problems in suite.items()}
     name = settings.task
+    place = None
     if settings.data:
         name = Path(settings.data).stem
+        place = pinned.place_of_data(settings.data, settings.data_dir)
     problems = held_out(
         settings.task,
         settings.n,
-        settings.data,
+        place,
         settings.question_field,
         settings.answer_field,
         settings.levels,
@@ -326,7 +342,7 @@ def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str
         settings.top_k,
         settings.top_p,
         settings.min_p,
-        tasks.STOP_STRINGS.get(settings.template, ()),
+        tasks.stop_strings(settings.template, settings.stop),
     )
     graded = {}
     for name, problems in found.items():

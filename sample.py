@@ -523,9 +523,14 @@ def text_of(tokenizer, rollout: Rollout) -> str:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    text: tuple = setting((), "the question", positional=True)
+    text: tuple[str, ...] = setting((), "the question", positional=True)
     model: str = setting("base", "model folder or hub id")
     template: str = setting("short", "prompt template", choices=tuple(tasks.TEMPLATES))
+    stop: tuple[str, ...] = setting(
+        (),
+        "end a response whose text ends in this string, beside the template's own; may be given "
+        "more than once",
+    )
     n: int = setting(1, "responses")
     max_new_tokens: int = setting(256, "longest response, tokens")
     temperature: float = setting(1.0, "0 is greedy")
@@ -584,6 +589,7 @@ def main():
     template = settings.template
     if template not in tasks.TEMPLATES or template == "tinyzero":
         raise UserError(f"--template {template} needs a generated problem: choose another")
+    stop_strings = tasks.stop_strings(template, settings.stop)
     model, tokenizer = lm.load(settings.model, *pick_device(settings.device))
     question = tasks.Problem("data", " ".join(settings.text), "", "")
     prompt = tasks.prompt(question, template, tokenizer)
@@ -594,7 +600,7 @@ def main():
         settings.top_k,
         settings.top_p,
         settings.min_p,
-        tasks.STOP_STRINGS.get(template, ()),
+        stop_strings,
     )
     check_prompts(model, [ids], settings.max_new_tokens)
     n = settings.n

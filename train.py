@@ -45,7 +45,7 @@ from engine.optimizer import MasterAdamW
 from eval import evaluate
 from evaluation import benchmarks
 from reward import STYLES
-from storage import model_folder, runs
+from storage import model_folder, pinned, runs
 from storage.folders import new_folder, write_file
 from tasks import files
 
@@ -73,7 +73,8 @@ class TrainConfig:
     )
     data: str | None = setting(
         None,
-        "JSONL file of problems; with --task math answers count by value, else as they stand",
+        f"JSONL file of problems, or {' or '.join(pinned.TRAINING)}, which are fetched once; with "
+        "--task math answers count by value, else as they stand",
         group=WHAT,
     )
     question_field: str = setting(
@@ -95,6 +96,13 @@ class TrainConfig:
         more=True,
     )
     template: str = setting("short", "prompt template", choices=tasks.TEMPLATES, group=WHAT)
+    stop: tuple[str, ...] = setting(
+        (),
+        "end a response whose text ends in this string, beside the template's own; may be given "
+        "more than once",
+        group=WHAT,
+        more=True,
+    )
     reward: str = setting("dr_grpo", "rule reward", choices=reward.REWARDS, group=WHAT)
     answer_style: str = setting(
         "auto",
@@ -220,7 +228,7 @@ class TrainConfig:
     )
     data_dir: str | None = setting(
         None,
-        "folder of the benchmarks' files; by default they are fetched once",
+        "folder of the files that --eval-suite and --data name; by default they are fetched once",
         group=EVALUATION,
         more=True,
     )
@@ -285,9 +293,13 @@ class TrainConfig:
                 f"--task {self.task} beside --data: a file has its own problems (--task math "
                 "grades them as maths)"
             )
-        if self.data_dir and not self.eval_suite:
-            raise UserError("--data-dir holds the files of an --eval-suite: name the suite")
+        if self.data_dir and not self.eval_suite and self.data not in pinned.TRAINING:
+            raise UserError(
+                "--data-dir holds the files of --eval-suite and of --data "
+                f"{' or '.join(pinned.TRAINING)}: name one of these"
+            )
         files.levels_of(self.levels)
+        tasks.stop_strings(self.template, self.stop)
         if self.eval_suite:
             benchmarks.names_of(self.eval_suite)
 
@@ -333,7 +345,7 @@ class Run:
         return sample.Sampling(
             self.config.max_new_tokens,
             self.config.temperature,
-            stop_strings=tasks.STOP_STRINGS.get(self.config.template, ()),
+            stop_strings=tasks.stop_strings(self.config.template, self.config.stop),
         )
 
     def seed(self, purpose: str) -> int:
@@ -1059,11 +1071,8 @@ def open_run(config: TrainConfig) -> Run:
 
 def find_problems(config: TrainConfig) -> tuple:
     """(what to train on: a task's name or a list, held-out problems, {benchmark: problems})."""
-    if config.data and not Path(config.data).is_file():
-        raise UserError(
-            f"--data {config.data}: there is no such file (docs/real-models.md says where the "
-            "recipes' files are fetched)"
-        )
+    if config.data:
+        place = pinned.place_of_data(config.data, config.data_dir)
     suite = {}
     if config.eval_suite:
         suite = benchmarks.load(config.eval_suite, config.data_dir)
@@ -1074,7 +1083,7 @@ def find_problems(config: TrainConfig) -> tuple:
         held_out = tasks.make_problems(config.task, "held-out", 0, config.eval_problems)
         return config.task, held_out, suite
     sides = tasks.read_jsonl(
-        config.data,
+        place,
         config.question_field,
         config.answer_field,
         "math" if config.task == "math" else "data",
@@ -1153,9 +1162,10 @@ def take_up_logs(run: Run, step: int) -> None:
 def stored_settings(config: TrainConfig, folder: Path) -> dict:
     """The resolved configuration; its paths can be resolved from any folder."""
     settings = asdict(replace(config, resume=None, out=str(folder)))
-    for name in ("data", "data_dir"):
-        if settings[name]:
-            settings[name] = str(Path(settings[name]).resolve())
+    if config.data and config.data not in pinned.TRAINING:
+        settings["data"] = str(Path(config.data).resolve())
+    if config.data_dir:
+        settings["data_dir"] = str(Path(config.data_dir).resolve())
     return settings
 
 

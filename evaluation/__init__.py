@@ -1,6 +1,6 @@
 """What eval.py stands on: from saved responses to figures with their uncertainty.
 
-    benchmarks   the pinned files of problems, and what the published systems report on them
+    benchmarks   the benchmarks by name, and what the published systems report on them
     responses    what is kept of a response: graded, saved, read back and graded again
     behaviour    reflection, verification and other habits of a response, counted by rule
     statistics   pass@k, the majority's vote, and intervals: numbers in, numbers out

@@ -1,91 +1,22 @@
-"""The maths benchmarks, each from one pinned file, and the figures that are published on them.
+"""The maths benchmarks by name, and the figures that are published on them.
 
-A file is fetched once, checked by its sha256, and kept in `~/.cache/onezero` (ONEZERO_CACHE names
-another folder). With a folder given, the files are read from there and nothing is fetched. A
-changed file is refused: a benchmark whose rows differ is another benchmark, and `--data FILE` reads
-any file.
+Each is one pinned file (storage/pinned.py): a benchmark whose rows differ is another benchmark.
 
 Traps. The AMC set of the Dr. GRPO paper is another one (83 rows of 2022 and 2023), so its figure
 stands beside nothing here. That paper's Minerva answers mix in those of neighbouring sub-problems
-(25 differ in value): ours are the boxed ones. Its `datasets/train/gsm_8k` holds all 1,319 test
-questions of GSM8K: never train on it.
+(25 differ in value): ours are the boxed ones.
 """
 
-import hashlib
-import http.client
-import os
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
 import tasks
 from config import UserError
-from storage.folders import write_file
+from storage.pinned import BENCHMARKS, place_of
 
-GITHUB = "https://raw.githubusercontent.com"
-SIMPLERL = (
-    f"{GITHUB}/hkust-nlp/simpleRL-reason/cf1c7858bfc145a27aa733e75d930d34f0d318a6"
-    "/examples/simplelr_math_eval/data"
-)
-GSM8K = (
-    f"{GITHUB}/openai/grade-school-math/3101c7d5072418e28b9008a6636bde82a006892c"
-    "/grade_school_math/data"
-)
-SECONDS = 60  # without an answer, before the network counts as unreachable
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One pinned file of problems."""
-
-    file: str  # its name in the cache and in a folder of files
-    address: str  # pinned to a commit
-    sha256: str
-    problems: int
-
-
-BENCHMARKS = {
-    "aime24": Benchmark(
-        "aime24.jsonl",
-        f"{SIMPLERL}/aime24/test.jsonl",
-        "af2b8bd2aa911b6333ad0df32f3ca05c7ae8ed10f1731f4372c8ae26990bf7ac",
-        30,
-    ),
-    "amc23": Benchmark(
-        "amc23.jsonl",
-        f"{SIMPLERL}/amc23/test.jsonl",
-        "43707e1ca784602d8479de24ee8ce36609dbebc46dd152b0b12a46611aa898a4",
-        40,
-    ),
-    "math500": Benchmark(
-        "math500.jsonl",
-        f"{SIMPLERL}/math500/test.jsonl",
-        "35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132",
-        500,
-    ),
-    "minerva": Benchmark(
-        "minerva_math.jsonl",
-        f"{SIMPLERL}/minerva_math/test.jsonl",
-        "0e656b430d3a0a1dab6aa853f453ba3805e28e2cabe4fc72486a897cc09d8ba2",
-        272,
-    ),
-    "olympiadbench": Benchmark(
-        "olympiadbench.jsonl",
-        f"{SIMPLERL}/olympiadbench/test.jsonl",
-        "bb8c1e38a16ea9eacb77530315a674d883f267fbff79183effc53681b4fcc416",
-        675,
-    ),
-    "gsm8k": Benchmark(
-        "gsm8k_test.jsonl",
-        f"{GSM8K}/test.jsonl",
-        "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
-        1319,
-    ),
-}
 SUITES = {"math": ("aime24", "amc23", "math500", "minerva", "olympiadbench")}
 
 
-# ---------------------------------------------------------------- files
+# ---------------------------------------------------------------- problems
 
 
 def names_of(suite: str) -> list[str]:
@@ -106,65 +37,6 @@ def names_of(suite: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def cache_folder() -> Path:
-    """Where fetched files are kept."""
-    named = os.environ.get("ONEZERO_CACHE")
-    if named:
-        return Path(named)
-    return Path.home() / ".cache" / "onezero"
-
-
-def sha256_of(content: bytes) -> str:
-    """The checksum that a file is known by."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def fetch(benchmark: Benchmark) -> Path:
-    """The benchmark's file in the cache, downloaded if it is not there or not whole."""
-    place = cache_folder() / benchmark.file
-    if place.is_file() and sha256_of(place.read_bytes()) == benchmark.sha256:
-        return place
-    content = download(benchmark)
-    found = sha256_of(content)
-    if found != benchmark.sha256:
-        raise UserError(
-            f"{benchmark.address}: what came has sha256 {found}, not {benchmark.sha256}: try "
-            "again, or name a folder that holds the file with --data-dir"
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_file(place, content.decode("utf-8"))
-    return place
-
-
-def download(benchmark: Benchmark) -> bytes:
-    """What stands at the benchmark's address; UserError if the network does not answer."""
-    try:
-        with urllib.request.urlopen(benchmark.address, timeout=SECONDS) as answer:
-            return answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", "") or error or type(error).__name__
-        raise UserError(
-            f"cannot fetch {benchmark.address} ({reason}): put the file as {benchmark.file} into a "
-            "folder and name it with --data-dir, or read a file of your own with --data"
-        ) from None
-
-
-def find(benchmark: Benchmark, folder: str) -> Path:
-    """The benchmark's file in a folder of the user's, unchanged."""
-    place = Path(folder) / benchmark.file
-    if not place.is_file():
-        raise UserError(
-            f"--data-dir {folder}: there is no {benchmark.file} (it is {benchmark.address})"
-        )
-    found = sha256_of(place.read_bytes())
-    if found != benchmark.sha256:
-        raise UserError(
-            f"{place} has sha256 {found}, not {benchmark.sha256}: not this benchmark; "
-            "--data reads any file"
-        )
-    return place
-
-
 def load(suite: str, folder: str | None = None) -> dict[str, list[tasks.Problem]]:
     """{name: problems in the file's order} of a suite.
 
@@ -173,11 +45,7 @@ def load(suite: str, folder: str | None = None) -> dict[str, list[tasks.Problem]
     loaded = {}
     for name in names_of(suite):
         benchmark = BENCHMARKS[name]
-        if folder:
-            place = find(benchmark, folder)
-        else:
-            place = fetch(benchmark)
-        problems = tasks.read_rows(str(place), task="math")
+        problems = tasks.read_rows(str(place_of(benchmark, folder)), task="math")
         # The sum of the file has been checked: it is this file.
         assert len(problems) == benchmark.problems, f"{name}: {len(problems)} rows"
         loaded[name] = problems

@@ -28,14 +28,13 @@ from tasks.countdown import LARGEST, moves
 from tasks.files import read_jsonl, read_rows
 from tasks.knights import identities
 from tasks.problem import SPLITS, Problem, split_of
-from tasks.templates import STOP_STRINGS, TEMPLATES, encode, encode_prompts, prompt
+from tasks.templates import TEMPLATES, encode, encode_prompts, prompt, stop_strings
 
 __all__ = [
     "CHECKS",
     "GENERATORS",
     "LARGEST",
     "SPLITS",
-    "STOP_STRINGS",
     "TEMPLATES",
     "Problem",
     "batch",
@@ -50,4 +49,5 @@ __all__ = [
     "read_jsonl",
     "read_rows",
     "split_of",
+    "stop_strings",
 ]

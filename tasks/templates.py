@@ -81,6 +81,17 @@ STOP_STRINGS = {
 }
 
 
+def stop_strings(template: str, own: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The strings that end a response: the template's, and those of --stop, each once.
+
+    UserError if one of them is empty.
+    """
+    if "" in own:
+        raise UserError("--stop must not be empty: every text ends in the empty string")
+    strings = STOP_STRINGS.get(template, ()) + own
+    return tuple(dict.fromkeys(strings))
+
+
 def prompt(problem: Problem, template: str, tokenizer) -> str:
     """The text that the model continues.
 

@@ -12,7 +12,7 @@ import reward
 import sft
 from engine.attention import Causal, Filling
 
-# The benchmarks' files, by the names that evaluation/benchmarks.py gives them; tests that need them skip aloud where they are not.
+# The pinned files, by the names that storage/pinned.py gives them; tests that need them skip aloud where they are not.
 DATA_FOLDER = Path(os.environ.get("ONEZERO_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TINY = dict(
     hidden_size=32,

@@ -15,6 +15,7 @@ import eval as program
 from config import UserError
 from evaluation import benchmarks, tables
 from evaluation.benchmarks import BENCHMARKS, PUBLISHED
+from storage import pinned
 
 FILES = DATA_FOLDER
 ROWS = (
@@ -53,18 +54,20 @@ def network(monkeypatch):
     return Network
 
 
-def test_a_file_is_fetched_once_from_its_pinned_address(aime24, network):
+def test_a_file_is_fetched_once_from_its_pinned_address(aime24, network, capsys):
     first = benchmarks.load("aime24")
+    assert capsys.readouterr().out.count(f"fetching {aime24.address}") == 1
     assert [p.answer for p in first["aime24"]] == ["2", "\\frac{1}{2}"] and {
         p.task for p in first["aime24"]
     } == {"math"}
     assert benchmarks.load("aime24") == first and network.asked == [aime24.address]
-    assert (benchmarks.cache_folder() / "aime24.jsonl").read_bytes() == ROWS.encode()
+    assert capsys.readouterr().out == ""
+    assert (pinned.cache_folder() / "aime24.jsonl").read_bytes() == ROWS.encode()
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(aime24, network):
     benchmarks.load("aime24")
-    (benchmarks.cache_folder() / "aime24.jsonl").write_text(ROWS[:40])
+    (pinned.cache_folder() / "aime24.jsonl").write_text(ROWS[:40])
     assert len(benchmarks.load("aime24")["aime24"]) == 2 and len(network.asked) == 2
 
 
@@ -75,7 +78,7 @@ def test_another_file_than_the_pinned_one_is_refused_and_not_kept(content, aime2
     network.content = content
     with pytest.raises(UserError, match=f"sha256 .*, not {aime24.sha256}"):
         benchmarks.load("aime24")
-    assert not (benchmarks.cache_folder() / "aime24.jsonl").exists()
+    assert not (pinned.cache_folder() / "aime24.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ class Settings:
     loss: str = setting("grpo", "kind of loss", choices=("grpo", "dr_grpo"))
     n: int = setting(1, "has a short form, 100 % of the time")
     recipe: str | None = setting(None, "recipe file")
+    words: tuple[str, ...] = setting((), "several strings")
 
 
 def got(*argv):
@@ -111,6 +112,8 @@ def test_a_flag_beats_the_recipe_and_the_recipe_beats_the_default(tmp_path):
         ("fast = 1", "fast = 1 is not bool"),
         ("fast = 'yes'", "fast = 'yes' is not bool"),
         ("limit = 'x'", "not int"),
+        ("words = 'x'", "words = 'x' is not a list of strings"),
+        ("words = ['x', 1]", "words = ['x', 1] is not a list of strings"),
         ("steps = 1\nsteps = 2", "r.toml"),
         ("steps 5", "r.toml"),
     ],
@@ -118,6 +121,15 @@ def test_a_flag_beats_the_recipe_and_the_recipe_beats_the_default(tmp_path):
 def test_an_unknown_key_or_a_value_of_the_wrong_type_in_a_recipe_is_refused(tmp_path, text, says):
     with pytest.raises(UserError, match=re.escape(says)):
         got(*recipe(tmp_path, text))
+
+
+def test_several_strings_are_a_repeated_flag_or_a_list_in_a_recipe(tmp_path):
+    assert got("--words", "a, b", "--words=--c")[0].words == ("a, b", "--c")
+    in_recipe = recipe(tmp_path, "words = ['a', \"\\n\"]")
+    assert got(*in_recipe)[0].words == ("a", "\n")
+    assert got(*in_recipe, "--words", "b")[0].words == ("b",)  # a flag beats the recipe
+    with pytest.raises(UserError, match="--words"):
+        got("--words")
 
 
 def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):

@@ -50,9 +50,15 @@ def refused(monkeypatch, capsys, program, *argv) -> str:
         (["--levels", "3-5"], "--data"),
         (["--data", "d.jsonl", "--levels", "hard"], "3,4,5 or 3-5"),
         (["--answer-style", "guess"], "guess"),
+        (["--stop", "x", "--stop", ""], "--stop must not be empty"),
         (["--eval-suite", "chess"], "chess"),
         (["--eval-suite", "math", "--data-dir", "nowhere"], "nowhere"),
         (["--eval-suite-problems", "-1"], "--eval-suite-problems"),
+        (["--data-dir", "nowhere"], "name one of these"),
+        (["--data-dir", "nowhere", "--data", "d.jsonl"], "name one of these"),
+        (["--data", "math-train", "--data-dir", "nowhere"], "there is no math_train.json"),
+        (["--data", "nowhere.jsonl"], "gsm8k-train and math-train"),
+        (["--data", "gsm8k"], "never to train on"),
     ],
 )
 def test_train(monkeypatch, capsys, tmp_path, argv, says):
@@ -77,6 +83,8 @@ def test_train(monkeypatch, capsys, tmp_path, argv, says):
         ("answer_style = 'guess'", "guess"),
         ("task = 'math'", "--data"),
         ("levels = 3", "levels = 3 is not str"),
+        ("stop = 'x'", "stop = 'x' is not a list of strings"),
+        ("stop = ['']", "--stop must not be empty"),
     ],
 )
 def test_recipe(monkeypatch, capsys, tmp_path, text, says):
@@ -147,6 +155,9 @@ def test_the_other_programs(monkeypatch, capsys, tmp_path):
     assert "question" in refused(monkeypatch, capsys, sample)
     assert "context" in refused(monkeypatch, capsys, sample, "word " * 3000)
     assert "top_p" in refused(monkeypatch, capsys, sample, "hello", "--top-p", "2")
+    for program in (sample, evaluation):
+        text = ["hello"] if program is sample else []
+        assert "--stop" in refused(monkeypatch, capsys, program, *text, "--stop", "")
     assert "only about" in refused(monkeypatch, capsys, evaluation, "--task", "kk:2", "--n", 300)
     assert "no metrics.jsonl" in refused(monkeypatch, capsys, plot, tmp_path)
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}\n')

@@ -517,6 +517,19 @@ def test_the_command_line_prints_the_figures_and_writes_them(
     }
 
 
+def test_own_stop_strings_end_responses_and_are_kept_with_them(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "r.jsonl"
+    flags = ["--n", "4", "--max-new-tokens", "60", "--device", "cpu", "--save", file]
+    command(monkeypatch, capsys, *flags, "--stop", "=", "--stop", "</think>")
+    settings, found = responses.read(str(file))
+    assert settings["stop"] == ["=", "</think>"]
+    texts = [response.text for _, group in found["countdown"] for response in group]
+    assert len(texts) == 4 and all(text.count("=") == 1 for text in texts)
+    assert all(text.endswith("=") for text in texts)
+    command(monkeypatch, capsys, "--regrade", file, "--json", tmp_path / "f.json")
+    assert json.loads((tmp_path / "f.json").read_text())["config"]["stop"] == ["=", "</think>"]
+
+
 def test_a_protocol_sets_how_to_sample_and_a_flag_by_hand_beats_it():
     c = settled(EvalConfig(protocol="r1", k=4, n=2), {"protocol", "k", "n"})
     assert (c.temperature, c.top_p, c.max_new_tokens, c.k) == (0.6, 0.95, 32768, 4)
@@ -538,7 +551,9 @@ def test_a_suite_and_a_whole_file_are_taken_whole_unless_n_is_given():
     [
         (("--suite", "math", "--data", "f"), "choose one of"),
         (("--regrade", "f", "--k", "2"), "leave out --k"),
-        (("--data-dir", "f"), "name the suite"),
+        (("--data-dir", "f"), "name one of these"),
+        (("--data-dir", "f", "--data", "g"), "name one of these"),
+        (("--data", "gsm8k"), "benchmark"),
         (("--split", "all"), "--data"),
         (("--task", "math"), "--data"),
         (("--levels", "3"), "--data"),

@@ -112,6 +112,26 @@ def test_the_count_of_grading_cases():
     assert f"runs {cases:,} cases" in PAGES["grader.md"]
 
 
+def what_is_read_and_paid(response: str, style: str) -> str:
+    """A cell of the table of answer styles: what is read, and what `dr_grpo` pays where 12 is right."""
+    problem = tasks.Problem("math", "", "12", "")
+    answer = reward.extract_answer(response, style)
+    paid = reward.score("dr_grpo", response, problem, style=style).total
+    read = "none" if answer is None else f"`{answer}`"
+    return f"{read}, {paid:g}"
+
+
+def test_the_table_of_answer_styles_is_the_code():
+    _, _, table = PAGES["grader.md"].partition("| response |")
+    head, _, *rows = table.partition("\n\n")[0].splitlines()
+    styles = re.findall(r"`([\w-]+)`", head)
+    assert styles == list(reward.STYLES) and len(rows) >= 10
+    for row in rows:
+        response, *cells = row.strip("| ").split(" | ")
+        expected = [what_is_read_and_paid(response.strip("`"), style) for style in styles]
+        assert cells == expected, row
+
+
 def test_the_size_of_the_base_is_computed_and_named():
     model = lm.load("base")[0]
     assert memory.parameters(model.config) == sum(p.numel() for p in model.parameters())

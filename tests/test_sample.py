@@ -430,3 +430,20 @@ def test_the_command_line_prints_every_response_whole(tiny_folder, monkeypatch, 
         text = sample.text_of(tokenizer, r).rstrip("\ufffd")  # half of a character is not shown
         expected += f"[{i}] {text}\n    ({len(r.response)} tokens{'' if r.finished else ', hit the limit'})\n"
     assert capsys.readouterr().out == expected
+
+
+def test_own_stop_strings_end_what_the_command_line_prints_and_stay(monkeypatch, capsys):
+    question = "Using 18, 20 and 3 exactly once each, make 26 with + - * /."
+    flags = ["--temperature", "0", "--device", "cpu"]
+
+    def shown(*stop):
+        monkeypatch.setattr("sys.argv", ["sample.py", question, *flags, *stop])
+        sample.main()
+        return capsys.readouterr().out
+
+    whole = shown()
+    text, _, _ = whole.removeprefix("[1] ").partition("\n    (")
+    newline = text.index("\n") + 1
+    assert shown("--stop", "\n").startswith(f"[1] {text[:newline]}\n    (")
+    assert shown("--stop", "never", "--stop", text[3:5]).startswith(f"[1] {text[:5]}\n    (")
+    assert shown("--stop", "never") == whole

@@ -504,6 +504,17 @@ def test_gsm8k_is_read_whole():
     assert natalia.answer == "72" and natalia.question.endswith("April and May?")
 
 
+# ---------------------------------------------------------------- stop strings
+
+
+def test_own_stop_strings_are_added_to_those_of_the_template():
+    assert tasks.stop_strings("short") == ()
+    assert tasks.stop_strings("simple", ("\n", "Q:")) == ("Question:", "\n", "Q:")
+    assert tasks.stop_strings("r1", ("</answer>", "x", "x")) == ("</answer>", "x")  # each once
+    with pytest.raises(UserError, match="--stop must not be empty"):
+        tasks.stop_strings("r1", ("x", ""))
+
+
 # ---------------------------------------------------------------- batches
 
 

@@ -15,7 +15,7 @@ import reward
 import sample
 import tasks
 import train
-from storage import runs
+from storage import pinned, runs
 
 pytestmark = pytest.mark.usefixtures("varied_reward")
 SMALL = dict(
@@ -144,7 +144,7 @@ def test_every_recipe_starts(tmp_path, tiny_folder, recipe, monkeypatch):
 
     monkeypatch.setattr(reward, "score", sometimes_right)
     if "data" in settings:
-        assert settings["task"] == "math" and settings["data"].startswith("data/")
+        assert settings["task"] == "math" and settings["data"] in pinned.TRAINING
         settings["data"] = maths_file(tmp_path)
     lines, _ = run_of(
         tmp_path / "run",
@@ -287,6 +287,23 @@ def test_a_run_on_a_file_goes_on_from_another_folder_and_from_before_there_were_
         train.resumed(train.TrainConfig(resume=str(tmp_path / "run"), steps=2), {"resume", "steps"})
     )
     assert runs.checkpoints(tmp_path / "run")[-1].name == "step-2"
+
+
+def test_a_resumed_run_keeps_its_own_stop_strings(tmp_path):
+    _, groups = run_of(
+        tmp_path / "run",
+        "base",
+        stop=("=", "</think>"),
+        max_new_tokens=60,
+        reward="dr_grpo",
+    )
+    texts = [r["text"] for g in groups for r in g["responses"]]
+    assert texts and all(text.index("=") == len(text) - 1 for text in texts)
+    assert all(r["finished"] for g in groups for r in g["responses"])
+    resumed = train.resumed(train.TrainConfig(resume=str(tmp_path / "run")), {"resume"})
+    assert resumed.stop == ("=", "</think>")
+    with pytest.raises(config.UserError, match="leave out --stop"):
+        train.resumed(train.TrainConfig(resume=str(tmp_path / "run")), {"resume", "stop"})
 
 
 @pytest.mark.parametrize("template", [t for t in tasks.TEMPLATES if t != "chat"])
