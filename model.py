@@ -38,7 +38,7 @@ from engine.attention import (
     PackedAfterPrompt,
     has_packed_kernel,
 )
-from engine.batches import LOGITS_BYTES
+from engine.batches import LOGITS_BYTES, micro_batches
 from storage import folders, model_folder
 
 
@@ -359,7 +359,7 @@ def response_logprobs(
 class SharedPrompts:
     """The prompts of an optimizer step, computed once, from which its responses go on.
 
-        shared = SharedPrompts(model, prompts)
+        shared = SharedPrompts(model, prompts, token_budget)
         logprobs, entropy = shared.response_logprobs(prompts, responses)   # of each micro-batch
         ... .backward()                                                    # of its loss
         shared.backward()                                                  # once, at the end
@@ -367,26 +367,47 @@ class SharedPrompts:
     The numbers and the gradients are those of `response_logprobs`, which computes a prompt again
     for each of its responses. As in the sampler, all of a prompt but its last id is computed here:
     that id is the first that a response's row computes. The loss's gradients of the prompts' keys
-    and values add up in fp32, and go through the prompts in one backward pass.
+    and values add up in fp32, then go through the prompts in one backward pass.
+
+    held: prompt tokens whose activations stay until then. Prompts that would take more than a
+    quarter of the token budget are computed anew in backward, and none stay.
     """
 
-    def __init__(self, model: Transformer, prompts: list[list[int]]):
+    def __init__(self, model: Transformer, prompts: list[list[int]], token_budget: int):
         self.model = model
-        rows = {tuple(prompt[:-1]): prompt[:-1] for prompt in prompts if len(prompt) > 1}
-        self.begin = {(): 0}  # of each prompt but its last id, its first token
-        self.computed = None
-        if rows:
-            ids, begin = laid_out([*rows.values()], model)
-            self.begin |= zip(rows, begin)
-            keeping = Keeping(causal([*rows.values()], model))
-            model.hidden(ids, keeping)
-            self.computed = keeping.kept
-            kept = [tensor.detach().float() for tensor in keeping.kept]
-        else:
+        rows = [*dict.fromkeys(tuple(prompt[:-1]) for prompt in prompts if len(prompt) > 1)]
+        lengths = [len(row) for row in rows]
+        self.tokens = sum(lengths)
+        self.held = self.tokens if self.tokens <= token_budget // 4 else 0
+        self.begin = {(): 0}  # of each row, its first token among all that are computed
+        self.chunks = []  # of each, keys and values in turns, layer by layer
+        computed = 0
+        for chunk in micro_batches(lengths, token_budget, model.packs):
+            part = [[*rows[i]] for i in chunk]
+            ids, begin = laid_out(part, model)
+            for i, first in zip(chunk, begin):
+                self.begin[rows[i]] = computed + first
+            computed += len(ids)
+            if self.held or not torch.is_grad_enabled():
+                tensors = keys_and_values(model, ids, causal(part, model))
+            else:
+                tensors = recompute_in_backward(
+                    *(keys_and_values, model, ids, causal(part, model)),
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+            self.chunks.append(tensors)
+        self.kept = [self.leaf(tensors) for tensors in zip(*self.chunks)]
+        if not rows:  # each prompt is one id
             c = model.config
-            none = torch.zeros(0, c.num_key_value_heads, c.head_size, device=model.device)
-            kept = [none] * (2 * c.num_hidden_layers)
-        self.kept = [tensor.requires_grad_(torch.is_grad_enabled()) for tensor in kept]
+            none = model.embed_tokens.weight.new_zeros(0, c.num_key_value_heads, c.head_size)
+            self.kept = [none] * (2 * c.num_hidden_layers)
+
+    def leaf(self, tensors) -> torch.Tensor:
+        """The chunks' keys or values of one layer as one tensor, at which backward stops."""
+        joined = torch.cat(tensors).detach()
+        in_fp32 = joined.to(torch.promote_types(joined.dtype, torch.float32))
+        return in_fp32.requires_grad_(torch.is_grad_enabled())
 
     def response_logprobs(
         self, prompts: list[list[int]], responses: list[list[int]], temperature: float = 1.0
@@ -407,14 +428,20 @@ class SharedPrompts:
 
     def backward(self) -> None:
         """Send the gradients of the prompts' keys and values through the prompts."""
-        tensors = []
-        gradients = []
-        for tensor, kept in zip(self.computed or (), self.kept):
-            if kept.grad is not None:
-                tensors.append(tensor)
-                gradients.append(kept.grad.to(tensor.dtype))
-        if tensors:
-            torch.autograd.backward(tensors, gradients)
+        if not self.chunks or self.kept[0].grad is None:
+            return
+        sizes = [len(tensors[0]) for tensors in self.chunks]
+        gradients = zip(*(kept.grad.split(sizes) for kept in self.kept))
+        for tensors, of_chunk in zip(self.chunks, gradients):
+            of_chunk = [gradient.to(tensors[0].dtype) for gradient in of_chunk]
+            torch.autograd.backward(tensors, of_chunk)
+
+
+def keys_and_values(model: Transformer, ids, attention) -> tuple:
+    """Keys and values [N, K, D] of N tokens in turns, layer by layer."""
+    keeping = Keeping(attention)
+    model.hidden(ids, keeping)
+    return tuple(keeping.kept)
 
 
 def laid_out(rows: list[list[int]], model: Transformer):

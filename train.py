@@ -154,7 +154,7 @@ class TrainConfig:
     )
     updates_per_step: int = setting(
         1,
-        "optimizer steps that a step's rollouts are divided among",
+        "optimizer steps that a step's groups are divided among",
         at_least=1,
         group=SIZE,
         more=True,
@@ -278,6 +278,11 @@ class TrainConfig:
         check_settings(self)
         if math.isinf(self.temperature):
             raise UserError("--temperature must be a number")
+        if self.updates_per_step > self.prompts_per_step:
+            raise UserError(
+                f"--updates-per-step {self.updates_per_step}: a step has {self.prompts_per_step} "
+                "groups to divide (--prompts-per-step)"
+            )
         if self.top_k or self.top_p != 1.0:
             raise UserError(
                 "training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, "
@@ -474,17 +479,18 @@ def make_room_for_update(run: Run) -> None:
 
 
 def update_in_parts(run: Run, rollouts: list, advantage: torch.Tensor, lr: float) -> list[dict]:
-    """Divide a step's rollouts at random among --updates-per-step optimizer steps.
+    """Divide a step's groups at random among --updates-per-step optimizer steps.
 
-    Returns what `update` logs of each.
+    A group stays together, for its prompt is computed once. Returns what `update` logs of each.
     """
     count = run.config.updates_per_step
-    order = list(range(len(rollouts)))
-    random.Random(run.seed("order")).shuffle(order)
+    size = run.config.group_size
+    groups = torch.arange(len(rollouts)).view(-1, size).tolist()
+    random.Random(run.seed("order")).shuffle(groups)
     updates = []
     moved = False  # until the weights move they are those that drew the rollouts
     for k in range(count):
-        part = order[k::count]
+        part = [i for group in groups[k::count] for i in group]
         stats = update_or_retry(
             run, [rollouts[i] for i in part], advantage[part], lr, on_policy=not moved
         )
@@ -521,30 +527,31 @@ def update(
         rollouts = [rollouts[i] for i in kept]
         advantage = advantage[kept]
 
-    # 3. Each prompt once, for all of its group.
+    # 3. Each prompt is computed once, for its whole group.
     prompts = [rollout.prompt for rollout in rollouts]
-    shared = lm.SharedPrompts(model, prompts)
+    budget = token_budget or config.token_budget or default_budget(model.device)
+    shared = lm.SharedPrompts(model, prompts, budget)
     shared_reference = None
     if reference:
         with torch.no_grad():
-            shared_reference = lm.SharedPrompts(reference, prompts)
+            shared_reference = lm.SharedPrompts(reference, prompts, budget)
 
     # 4. Micro-batches: their gradients add up to that of the whole step.
     stats = dict.fromkeys(SUMMED, 0.0) | dict(gap_max=0.0, grad_norm=0.0)
-    lengths = [len(rollout.response) for rollout in rollouts]
-    budget = token_budget or config.token_budget or default_budget(model.device)
-    for batch in micro_batches(lengths, budget, model.packs):
+    stats["positions"] = shared.tokens
+    costs = [len(rollout.response) + len(rollout.prompt) // PROMPT_COST for rollout in rollouts]
+    for batch in micro_batches(costs, budget - shared.held, model.packs):
         rows = [rollouts[i] for i in batch]
         loss, more = micro_batch_loss(
             shared, rows, advantage[batch].to(model.device), denominators, config, shared_reference
         )
         loss.backward()
         optimizer.accumulate()
-        positions = [lengths[i] for i in batch]
+        lengths = [len(row.response) for row in rows]
         more["loss"] = loss.item()
-        more["positions"] = sum(positions)
+        more["positions"] = sum(lengths)
         if not model.packs:
-            more["padding"] = max(positions) * len(batch) - sum(positions)
+            more["padding"] = max(lengths) * len(rows) - sum(lengths)
         for name in SUMMED:
             stats[name] += more.get(name, 0)
         stats["gap_max"] = larger(stats["gap_max"], more["gap_max"])
@@ -563,7 +570,10 @@ def update(
     return stats
 
 
-# What `update` sums over its micro-batches. Positions are those of prompts and responses.
+# What a token of a prompt costs in a micro-batch of its responses, where only its keys and values
+# are read: at the most this part of a token that is computed.
+PROMPT_COST = 8
+# What `update` sums over its micro-batches. Positions: each prompt's once, and the responses'.
 SUMMED = ("loss", "entropy", "gap_sum", "clipped", "kl", "tokens", "positions", "padding")
 
 

@@ -47,7 +47,7 @@ from experiments.evidence import (
 from train import Run
 
 # What the faults patch: the place, and the name of its function there.
-RESPONSE_LOGPROBS = (lm, "response_logprobs")
+RESPONSE_LOGPROBS = (lm.SharedPrompts, "response_logprobs")
 RUN_SAMPLING = (Run, "sampling")
 MICRO_BATCHES = (train, "micro_batches")
 POLICY_LOSS = (grpo, "policy_loss")
@@ -80,8 +80,8 @@ def temperature_forgotten():
     """The trainer's log-probs are those at temperature 1, whatever the sampler's was."""
     honest = getattr(*RESPONSE_LOGPROBS)
 
-    def at_temperature_1(model, prompts, responses, temperature):
-        return honest(model, prompts, responses)
+    def at_temperature_1(shared, prompts, responses, temperature):
+        return honest(shared, prompts, responses)
 
     return patch.object(*RESPONSE_LOGPROBS, at_temperature_1)
 
