@@ -25,7 +25,7 @@ import sample
 import tasks
 from config import UserError, check_values, parse, run_program, setting
 from engine.decoder import MOST_SLOTS
-from engine.device import pick_device
+from engine.device import DTYPES, pick_device
 from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
 from reward import STYLES
 from storage import pinned
@@ -195,6 +195,7 @@ class EvalConfig:
         None, "grade the responses of a file from --save again, without a model"
     )
     device: str = setting("auto", "auto, cpu or cuda")
+    dtype: str = setting("auto", "compute type: auto, fp32 or bf16", choices=("auto", *DTYPES))
 
 
 def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
@@ -331,7 +332,7 @@ def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str
     """(the settings used, the graded problems of each benchmark)."""
     found = problems_of(settings)
     device = pick_device(settings.device)
-    model, tokenizer = lm.load(settings.model, *device)
+    model, tokenizer = lm.load(settings.model, device, settings.dtype)
     prompts = []
     for problems in found.values():
         prompts += tasks.encode_prompts(problems, settings.template, tokenizer)

@@ -39,6 +39,7 @@ from engine.attention import (
     has_packed_kernel,
 )
 from engine.batches import LOGITS_BYTES, micro_batches
+from engine.device import pick_dtype
 from storage import folders, model_folder
 
 
@@ -547,6 +548,8 @@ def checkpoint_tensors(model: Transformer, state: dict | None = None) -> dict[st
 def load(path: str, device="cpu", dtype=torch.float32):
     """(model, tokenizer) from a Hugging Face folder or hub id.
 
+    dtype: a torch.dtype, or the value of --dtype: auto, fp32 or bf16.
+
     Strict: a missing, surplus or misshapen tensor, a damaged file or a tokenizer without a stop
     token is a UserError that names it.
     """
@@ -554,6 +557,8 @@ def load(path: str, device="cpu", dtype=torch.float32):
     model_folder.check_complete(folder)
     with torch.device("meta"):
         model = Transformer(read_config(folder))
+    if isinstance(dtype, str):
+        dtype, _ = pick_dtype(dtype, torch.device(device), model.config.hidden_size)
     layout = checkpoint_layout(model)
     shapes = {theirs: tuple(t.shape) for theirs, t in checkpoint_tensors(model).items()}
     state = {}

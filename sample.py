@@ -33,7 +33,7 @@ from config import UserError, parse, run_program, setting
 from engine.attention import Causal, Filling, Packed
 from engine.batches import PREFILL_TOKENS
 from engine.decoder import MOST_SLOTS, Decoder
-from engine.device import pick_device
+from engine.device import DTYPES, pick_device
 from engine.placement import Placement
 
 ONE_STRIDE = 4096  # ids: up to here the sums of blocks cost more than they save
@@ -539,6 +539,7 @@ class SampleConfig:
     min_p: float = setting(0.0, "keep tokens with this share of the likeliest one's probability")
     seed: int = setting(0, "seed of the draws")
     device: str = setting("auto", "auto, cpu or cuda")
+    dtype: str = setting("auto", "compute type: auto, fp32 or bf16", choices=("auto", *DTYPES))
 
 
 class Printer:
@@ -590,7 +591,7 @@ def main():
     if template not in tasks.TEMPLATES or template == "tinyzero":
         raise UserError(f"--template {template} needs a generated problem: choose another")
     stop_strings = tasks.stop_strings(template, settings.stop)
-    model, tokenizer = lm.load(settings.model, *pick_device(settings.device))
+    model, tokenizer = lm.load(settings.model, pick_device(settings.device), settings.dtype)
     question = tasks.Problem("data", " ".join(settings.text), "", "")
     prompt = tasks.prompt(question, template, tokenizer)
     ids = tasks.encode(prompt, template, tokenizer)

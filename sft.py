@@ -24,7 +24,7 @@ import model as lm
 import tasks
 from config import UserError, parse, run_program, setting
 from engine.batches import micro_batches
-from engine.device import pick_device
+from engine.device import DTYPES, pick_device, pick_dtype
 from engine.optimizer import MasterAdamW
 from tasks import files, traces
 
@@ -55,6 +55,7 @@ class SFTConfig:
     save_every: int = setting(1000, "steps between saves of --out")
     seed: int = setting(0, "seed of weights and data")
     device: str = setting("auto", "auto, cpu or cuda")
+    dtype: str = setting("auto", "compute type: auto, fp32 or bf16", choices=("auto", *DTYPES))
 
     def __post_init__(self):
         for name in ("steps", "rows", "token_budget", "save_every"):
@@ -253,9 +254,10 @@ def train(settings: SFTConfig) -> dict:
 
     The loss is averaged over the last 100 steps.
     """
-    device, dtype = pick_device(settings.device)
+    device = pick_device(settings.device)
     out = output_folder(settings.out)
     model, tokenizer = first_model(settings, device)
+    dtype, _ = pick_dtype(settings.dtype, device, model.config.hidden_size)
     optimizer = MasterAdamW(model, dtype, weight_decay=settings.weight_decay)
     data = None
     if settings.data:

@@ -40,7 +40,7 @@ from config import UserError, check_settings, check_values, flag_of, parse, run_
 from engine import memory
 from engine.batches import micro_batches
 from engine.decoder import MOST_SLOTS, Decoder
-from engine.device import default_budget, pick_device
+from engine.device import DTYPES, default_budget, pick_device, pick_dtype
 from engine.optimizer import MasterAdamW
 from eval import evaluate
 from evaluation import benchmarks
@@ -181,6 +181,12 @@ class TrainConfig:
     out: str | None = setting(None, "run folder; by default a new one under runs/", group=RUN)
     seed: int = setting(0, "seed of problems and draws", group=RUN)
     device: str = setting("auto", "auto, cpu or cuda", group=RUN)
+    dtype: str = setting(
+        "auto",
+        "compute type, beside fp32 weights: auto takes bf16 where that is faster",
+        choices=("auto", *DTYPES),
+        group=MACHINE,
+    )
     recipe: str | None = setting(None, "TOML file of settings; flags beat it", group=RUN)
     resume: str | None = setting(
         None,
@@ -1013,7 +1019,7 @@ def resumed(config: TrainConfig, given: set[str]) -> TrainConfig:
 def open_run(config: TrainConfig) -> Run:
     """Load everything, and make the run's folder or take up the one to resume."""
     # 1. Problems and folder.
-    device, dtype = pick_device(config.device)
+    device = pick_device(config.device)
     problems, held_out, suite = find_problems(config)
     folder = Path(config.resume) if config.resume else new_run_folder(config)
     saved = runs.checkpoints(folder)
@@ -1036,6 +1042,9 @@ def open_run(config: TrainConfig) -> Run:
 
     # 3. What it takes in memory; then model and optimizer go where they work.
     budget = config.token_budget or default_budget(device)
+    dtype, why = pick_dtype(config.dtype, device, model.config.hidden_size)
+    name = next(name for name, known in DTYPES.items() if known == dtype)
+    print(f"computes in {name}: {why}")
     plan = plan_memory(config, model.config, longest, budget, device, dtype)
     optimizer = MasterAdamW(
         model,

@@ -105,7 +105,7 @@ class Gradient:
 
 def measure(folder: Path, arm: str, seed: int, device: str) -> dict:
     """The norm of one kind of question's gradient, with and without the division."""
-    model, tokenizer = lm.load(str(folder / "base"), *pick_device(device))
+    model, tokenizer = lm.load(str(folder / "base"), pick_device(device), "auto")
     rng = random.Random(f"{arm}/{seed}")
     problems = [question(rng, arm) for _ in range(GROUPS)]
     prompts = [tasks.encode(problem.question, "none", tokenizer) for problem in problems]

@@ -155,7 +155,7 @@ def evaluate_held_out(
     model: Path, task: str, n: int, k: int, max_new_tokens: int, seed: int, device: str
 ) -> tuple[dict, list]:
     """Sample k responses to each of n held-out problems; returns (figures, graded) of evaluate."""
-    loaded = lm.load(str(model), *pick_device(device))
+    loaded = lm.load(str(model), pick_device(device), "auto")
     problems = held_out(task, n)
     sampling = Sampling(max_new_tokens)
     return evaluate(*loaded, problems, "short", "dr_grpo", k, sampling, seed)

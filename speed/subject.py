@@ -11,7 +11,7 @@ import model as lm
 import sample
 import tasks
 from config import UserError, setting
-from engine.device import pick_device
+from engine.device import pick_device, pick_dtype
 from speed.floors import Machine, measure_machine
 from speed.lengths import lognormal_lengths
 from speed.memory import SHAPES
@@ -164,9 +164,10 @@ def their_model(model: lm.Transformer, tokenizer):
 
 def random_subject(settings: RowsConfig, scratch: str) -> Subject:
     """Random weights of a published shape, or of a tiny one."""
-    device, dtype = pick_device(settings.device)
+    device = pick_device(settings.device)
     tokenizer = lm.load("base")[1]
     shape = TINY if settings.shape == "tiny" else SHAPES[settings.shape]
+    dtype, _ = pick_dtype("auto", device, shape.hidden_size)
     model = random_model(shape, CONTEXT, device, dtype)
     # Bytes that are copied, and the width of the matrices, in measuring the machine.
     size = 2**28

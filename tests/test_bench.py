@@ -435,9 +435,7 @@ def test_cuda_rows_run_on_a_cpu(monkeypatch, tmp_path, capsys):
 
 
 def test_in_bf16_the_update_and_the_step_share_an_optimizer(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        bench_subject, "pick_device", lambda _: (torch.device("cpu"), torch.bfloat16)
-    )
+    monkeypatch.setattr(bench_subject, "pick_dtype", lambda *rest: (torch.bfloat16, ""))
     program(
         monkeypatch, "cuda", *TINY_ROWS, "--rows", "update,step", "--json", tmp_path / "rows.json"
     )

@@ -234,21 +234,21 @@ def test_a_run_that_cannot_fit_writes_nothing_and_slots_change_no_draw(
 
 def failing(monkeypatch, passes: set[int]):
     """Let the log-prob passes of these numbers run out of memory in the middle of their backward pass; counts them all."""
-    real, seen = lm.response_logprobs, []
+    real, seen = lm.SharedPrompts.response_logprobs, []
 
     def out_of_memory(gradient):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def logprobs(model, *rest):
+    def logprobs(shared, *rest):
         seen.append(1)
-        found, entropy = real(model, *rest)
+        found, entropy = real(shared, *rest)
         if len(seen) in passes:
-            model.layers[1].mlp.gate_up_proj.weight.register_hook(
+            shared.model.layers[1].mlp.gate_up_proj.weight.register_hook(
                 lambda g: out_of_memory(g) if len(seen) in passes else None
             )
         return found, entropy
 
-    monkeypatch.setattr(lm, "response_logprobs", logprobs)
+    monkeypatch.setattr(lm.SharedPrompts, "response_logprobs", logprobs)
     return seen
 
 

@@ -154,14 +154,18 @@ def mask_from_pad_id(right):
 
 
 def temperature_forgotten(right):
-    return lambda model, prompts, responses, temperature=1.0: right(model, prompts, responses, 1.0)
+    return lambda shared, prompts, responses, temperature=1.0: right(shared, prompts, responses)
 
 
 FAULTS = {
     "stop token unmasked": (grpo, "token_weights", stop_token_left_out),
     "padding counted": (grpo, "token_weights", padding_counted),
     "mask from the pad id": (grpo, "token_weights", mask_from_pad_id),
-    "temperature forgotten in the trainer": (lm, "response_logprobs", temperature_forgotten),
+    "temperature forgotten in the trainer": (
+        lm.SharedPrompts,
+        "response_logprobs",
+        temperature_forgotten,
+    ),
 }
 
 
@@ -233,9 +237,9 @@ def logprob_gap(model, tokenizer, temperature):
     rollouts = sample.generate(
         model, tokenizer, [[5, 6, 7], [8, 9]], Sampling(60, temperature), n=8, seed=2
     )
-    found, _ = lm.response_logprobs(
-        model, [r.prompt for r in rollouts], [r.response for r in rollouts], temperature
-    )
+    prompts = [r.prompt for r in rollouts]
+    shared = lm.SharedPrompts(model, prompts, 2048)
+    found, _ = shared.response_logprobs(prompts, [r.response for r in rollouts], temperature)
     return max(
         (found[i, : len(r.response)] - torch.tensor(r.logprobs)).abs().max().item()
         for i, r in enumerate(rollouts)
@@ -248,7 +252,8 @@ def test_03_sampler_and_trainer_agree_on_every_log_prob(tiny, tokenizer, monkeyp
     for setting in (dict(top_k=50), dict(top_p=0.9)):
         with pytest.raises(config.UserError, match="whole distribution"):
             train.TrainConfig(**setting)
-    monkeypatch.setattr(lm, "response_logprobs", temperature_forgotten(lm.response_logprobs))
+    forgetful = temperature_forgotten(lm.SharedPrompts.response_logprobs)
+    monkeypatch.setattr(lm.SharedPrompts, "response_logprobs", forgetful)
     assert logprob_gap(tiny, tokenizer, 0.6) > 0.1  # the fault shows
 
 
