@@ -9,8 +9,10 @@ import random
 
 from tasks.problem import Problem, split_of
 
-LARGEST_GIVEN = 10  # the numbers of a story go from 2 to this; what is shared goes further
-LARGEST_VALUE = 20  # no value on the way is larger
+# The numbers of a story go from 2 to LARGEST_GIVEN; one that something is taken from at once, or
+# that is shared at once, goes to LARGEST_VALUE. No value on the way is larger than that.
+LARGEST_GIVEN = 8
+LARGEST_VALUE = 20
 
 # The operators of a calculation, worked out from left to right, by the number of its steps.
 PLANS = {
@@ -157,10 +159,9 @@ STORIES = {
 def make_words(rng: random.Random, size: int | None = None) -> Problem:
     """A story whose question takes `size` steps to answer; without a size one or two, as often.
 
-    The numbers of the story go from 2 to 10, a number that is shared at once to 20, and every value
-    on the way is a whole number from 2 to 20. The checker is that of arithmetic. facts: moves, the
-    list of (text, value) in the order in which they are computed. Key: the calculation, which alone
-    decides the split, and below it the question.
+    Every value on the way is a whole number from 2 to 20. The checker is that of arithmetic. facts:
+    moves, the list of (text, value) in the order in which they are computed. Key: the calculation,
+    which alone decides the split, and below it the question.
     """
     if size is None:
         size = rng.choice(tuple(PLANS))
@@ -191,7 +192,7 @@ def draw_calculation(plan: str, rng: random.Random) -> tuple[list[int], list[tup
     Numbers are drawn until every value on the way is one that a story can have.
     """
     largest_first = LARGEST_GIVEN
-    if plan == "/":
+    if plan[0] in "-/":
         largest_first = LARGEST_VALUE
     while True:
         numbers = [rng.randint(2, largest_first)]
