@@ -137,8 +137,8 @@ class EvalConfig:
     model: str = setting("base", "model folder or hub id")
     task: str = setting(
         "countdown",
-        "countdown, kk or arithmetic, with a size if you like (countdown:4); math, to grade the "
-        "answers of --data as maths",
+        "countdown, kk, arithmetic, sums or words, with a size if you like (countdown:4); math, "
+        "to grade the answers of --data as maths",
     )
     suite: str | None = setting(
         None,

@@ -4,6 +4,7 @@ It makes the embedded base; later it is for cold start and distillation.
 
     python sft.py --from-scratch --out base    # the mixture in tasks/traces.py, new weights
     python sft.py --model base --data pairs.jsonl --out tuned
+    python sft.py --model MODEL --task words:1-2 --template chat --steps 20 --rows 16 --lr 1e-4
 
 The loss is the mean negative log-likelihood of the response tokens, the stop token included; the
 prompt is not trained.
@@ -39,6 +40,12 @@ class SFTConfig:
     )
     model: str = setting("base", "model folder or hub id to start from")
     data: str | None = setting(None, "JSONL file of pairs; without it, traces are generated")
+    task: str | None = setting(
+        None, "task of the generated traces, as words:1-2; without it, the embedded base's mixture"
+    )
+    template: str = setting(
+        "short", "prompt template of the generated traces", choices=tuple(tasks.TEMPLATES)
+    )
     prompt_field: str = setting(
         "prompt", "field of --data that holds the whole prompt, template included"
     )
@@ -61,6 +68,8 @@ class SFTConfig:
         for name in ("steps", "rows", "token_budget", "save_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1")
+        if self.data and self.task:
+            raise UserError("--data and --task: choose one of them")
 
 
 # ---------------------------------------------------------------- the embedded base
@@ -155,17 +164,28 @@ def new_model(shape: dict, tokenizer, seed: int) -> lm.Transformer:
 # ---------------------------------------------------------------- pairs
 
 
-def generated_pairs(rng: random.Random, n: int) -> list[tuple[str, str]]:
-    """(prompt, response) texts in the stated mixture, on training problems alone."""
+def generated_pairs(
+    rng: random.Random, n: int, task: str | None = None, template: str = "short", tokenizer=None
+) -> list[tuple[str, str]]:
+    """(prompt, response) texts on training problems alone: of one task, or in the stated mixture.
+
+    A prompt that does not open the thinking leaves that to the response.
+    """
+    shares = TASK_SHARE
+    if task:
+        shares = {task: 1.0}
     pairs = []
-    for task in rng.choices(list(TASK_SHARE), list(TASK_SHARE.values()), k=n):
-        new_problem = tasks.generator(task)
+    for drawn in rng.choices(list(shares), list(shares.values()), k=n):
+        new_problem = tasks.generator(drawn)
         problem = new_problem(rng)
         while tasks.split_of(problem.key) != "train":
             problem = new_problem(rng)
-        prompt = tasks.prompt(problem, "short", None)
+        prompt = tasks.prompt(problem, template, tokenizer)
         habit = traces.pick(rng)
-        pairs.append((prompt, traces.trace(problem, habit, rng)))
+        response = traces.trace(problem, habit, rng)
+        if not prompt.endswith("<think>"):
+            response = "<think>" + response
+        pairs.append((prompt, response))
     return pairs
 
 
@@ -273,7 +293,8 @@ def train(settings: SFTConfig) -> dict:
         if data:
             rows = rng.choices(data, k=settings.rows)
         else:
-            rows = encode_pairs(generated_pairs(rng, settings.rows), model, tokenizer)
+            pairs = generated_pairs(rng, settings.rows, settings.task, settings.template, tokenizer)
+            rows = encode_pairs(pairs, model, tokenizer)
         # 2. Update.
         lr = learning_rate(step, settings)
         loss, norm = supervised_step(model, optimizer, rows, lr, settings)

@@ -68,7 +68,8 @@ class TrainConfig:
     model: str = setting("base", "model folder or hub id to start from", group=WHAT)
     task: str = setting(
         "countdown",
-        "countdown, kk or arithmetic, with a size if you like (countdown:4, kk:3-7), or math",
+        "countdown, kk, arithmetic, sums or words, with a size if you like (countdown:4, kk:3-7), "
+        "or math",
         group=WHAT,
     )
     data: str | None = setting(

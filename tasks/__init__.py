@@ -9,16 +9,19 @@ asked for.
     countdown.py   Countdown: its generator and its checker
     knights.py     Knights and Knaves: its generator and its checker
     arithmetic.py  arithmetic: its generator and its checker
+    sums.py        sums of two numbers, for a small instruct model: the generator
+    words.py       word problems, for a small instruct model: the generator
     data.py        the checkers of problems from files: as text or number, or as mathematics
     catalogue.py   the tables of tasks; from a name to problems, from an answer to a verdict
     files.py       problems from JSONL files
     templates.py   prompts
-    traces.py      how the embedded base was taught to work on them
+    traces.py      how the embedded base was taught to work on them; plain traces for a cold start
 
 To add a task, write a file with its generator (a function of a random.Random and a size that gives
 a Problem) and its checker (a function of an answer's text and the problem that gives right, parsed
 and why), and put a line for each into the tables GENERATORS and CHECKS of catalogue.py. A generator
-whose problems say `data` needs no checker of its own.
+whose problems say `data` needs no checker of its own, and one whose answers are numbers can take
+that of arithmetic.
 
 Left out on purpose: curricula, weights between tasks, anything a model has to judge.
 """

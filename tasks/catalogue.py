@@ -13,12 +13,16 @@ from tasks.countdown import check_countdown, make_countdown
 from tasks.data import check_data, check_math
 from tasks.knights import check_kk, make_kk
 from tasks.problem import Problem, split_of
+from tasks.sums import make_sums
+from tasks.words import make_words
 
 # name: (function of a random.Random and a size, smallest size, largest size)
 GENERATORS = {
     "countdown": (make_countdown, 2, 6),
     "kk": (make_kk, 2, 8),
     "arithmetic": (make_arithmetic, 2, 6),
+    "sums": (make_sums, 10, 99),
+    "words": (make_words, 1, 2),
 }
 
 # Problem.task: (checker, the most characters of an answer). A checker takes the answer with single
@@ -27,6 +31,8 @@ CHECKS = {
     "countdown": (check_countdown, 200),
     "kk": (check_kk, 1000),
     "arithmetic": (check_arithmetic, LONGEST_NUMBER),
+    "sums": (check_arithmetic, LONGEST_NUMBER),
+    "words": (check_arithmetic, LONGEST_NUMBER),
     "data": (check_data, 1000),
     "math": (check_math, 2000),
 }

@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from config import UserError
 from tasks.countdown import LARGEST, combine, moves, take_random
 from tasks.knights import holds, identities, role
 from tasks.problem import Problem
@@ -49,7 +50,15 @@ def trace(problem: Problem, habit: str, rng: random.Random) -> str:
 
     It follows the `short` template, which opens `<think>`.
     """
-    writers = {"countdown": search_countdown, "kk": search_kk, "arithmetic": work_arithmetic}
+    writers = {
+        "countdown": search_countdown,
+        "kk": search_kk,
+        "arithmetic": work_arithmetic,
+        "sums": work_plainly,
+        "words": work_plainly,
+    }
+    if problem.task not in writers:
+        raise UserError(f"task {problem.task!r} has no traces: choose {', '.join(writers)}")
     writer = writers[problem.task]
     lines, answer = writer(problem, MIXTURE[habit], rng)
     return "\n".join(lines) + f"</think> <answer>{answer}</answer>"
@@ -232,3 +241,15 @@ def work_arithmetic(problem: Problem, habit: Habit, rng: random.Random) -> tuple
             shown = written(value, rng)
             lines.append(f"{move}={shown} {verdict(shown == value)}")
     return lines, str(shown)
+
+
+# ---------------------------------------------------------------- sums and word problems
+
+
+def work_plainly(problem: Problem, habit: Habit, rng: random.Random) -> tuple[list[str], str]:
+    """A line for each step and the right answer, whatever the habit: there is nothing to search.
+
+    The embedded base has not seen these traces; they are for the cold start of another model.
+    """
+    lines = [f"{text}={value}" for text, value in problem.facts["moves"]]
+    return lines, problem.answer

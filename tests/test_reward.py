@@ -157,7 +157,9 @@ def test_unknown_reward_is_refused_with_the_choices():
 
 
 @pytest.mark.parametrize("name", REWARDS)
-@pytest.mark.parametrize("task", ["countdown", "countdown:5", "kk", "kk:5", "arithmetic"])
+@pytest.mark.parametrize(
+    "task", ["countdown", "countdown:5", "kk", "kk:5", "arithmetic", "sums", "words"]
+)
 def test_the_answer_of_every_drawn_problem_is_right_under_every_reward(name, task):
     for split in tasks.SPLITS:
         for problem in tasks.make_problems(task, split, seed=0, n=20):

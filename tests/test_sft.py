@@ -19,6 +19,7 @@ import sft
 import tasks
 from config import UserError
 from engine import batches
+from tasks import words
 
 # ---------------------------------------------------------------- the tokenizer
 
@@ -91,6 +92,23 @@ def test_generated_pairs_are_training_problems_in_the_stated_mixture(texts):
             assert tasks.split_of(f"countdown {sorted(numbers)} {target}") == "train"
     assert len(prompts) == 200 and sum(sft.TASK_SHARE.values()) == pytest.approx(1)
     assert abs(kinds["Using"] / 200 - 0.84) < 0.1 and kinds["What"] and kinds["Knights"]
+
+
+@pytest.mark.parametrize("template", ["short", "r1", "simple"])
+def test_the_pairs_of_one_task_are_in_its_words_and_in_the_template(template):
+    before, after = tasks.TEMPLATES[template].split("{question}")
+    for prompt, response in sft.generated_pairs(random.Random(0), 50, "words:1-2", template):
+        question = prompt.removeprefix(before).removesuffix(after)
+        assert prompt == before + question + after
+        assert question.startswith(words.INSTRUCTIONS["train"])
+        assert response.startswith("<think>") != prompt.endswith("<think>")
+        opened = response.removeprefix("<think>")
+        assert re.fullmatch(r"(\d+[-+*/]\d+=\d+\n?){1,2}</think> <answer>\d+</answer>", opened)
+
+
+def test_data_and_task_together_are_refused():
+    with pytest.raises(UserError, match="--data and --task"):
+        sft.SFTConfig(data="pairs.jsonl", task="words")
 
 
 @pytest.mark.parametrize(

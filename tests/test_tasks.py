@@ -18,7 +18,7 @@ from conftest import DATA_FOLDER
 import tasks
 from config import UserError
 from reward import read_response
-from tasks import Problem, files, traces
+from tasks import Problem, files, sums, traces, words
 
 DATA = DATA_FOLDER
 OPERATORS = {
@@ -108,6 +108,108 @@ def test_every_arithmetic_answer_is_the_value_of_the_expression_in_the_question(
             assert all(work_out(text)[0] == result for text, result in problem.facts["moves"])
 
 
+def test_every_sum_is_the_sum_of_the_two_numbers_in_the_question():
+    for split in tasks.SPLITS:
+        for problem in tasks.make_problems("sums:30", split, 0, 200):
+            a, b = map(int, re.findall(r"\d+", problem.question))
+            assert 1 <= min(a, b) and max(a, b) <= 30
+            assert problem.answer == str(a + b)
+            assert problem.facts["moves"] == [(f"{a}+{b}", a + b)]
+
+
+# What the words around a number of a story say to do with it. The first that is found counts.
+CUES = {
+    "/": r"\b(among|into|between) N\b",
+    "*": r"\bN \w+ (in|on) each\b",
+    "-": r"\b(gives|loses|lost|sells|takes away) N\b|\bN fewer\b|\bto \w+ and N to\b",
+    "+": r"\b(buys|gets|puts in|puts|another) N\b|\bN more\b|\band \w+ has N\b",
+}
+
+
+def told(story: str) -> int:
+    """The answer of a word problem, worked out from the words around its numbers."""
+    numbers = [int(number) for number in re.findall(r"\d+", story)]
+    value = numbers[0]
+    for i, number in enumerate(numbers[1:], 1):
+        seen = itertools.count()
+        marked = re.sub(r"\d+", lambda _: "N" if next(seen) == i else "0", story)
+        operation = next(name for name, cue in CUES.items() if re.search(cue, marked))
+        value = work_out(f"{value}{operation}{number}")[0]
+    return value
+
+
+@pytest.mark.parametrize("split", tasks.SPLITS)
+@pytest.mark.parametrize("task", ["words:1", "words:2", "words"])
+def test_every_word_problem_has_the_answer_that_its_words_tell(task, split):
+    for problem in tasks.make_problems(task, split, 0, 400):
+        assert problem.answer == str(told(problem.question)) and int(problem.answer) > 0
+        assert all(work_out(text)[0] == value for text, value in problem.facts["moves"])
+        assert problem.answer == str(problem.facts["moves"][-1][1])
+
+
+def test_the_size_of_a_word_problem_is_its_number_of_steps():
+    for task, sizes in (
+        ("words:1", {1}),
+        ("words:2", {2}),
+        ("words:1-2", {1, 2}),
+        ("words", {1, 2}),
+    ):
+        drawn = tasks.make_problems(task, "train", 0, 100)
+        assert {len(problem.facts["moves"]) for problem in drawn} == sizes
+
+
+@pytest.mark.parametrize("split", tasks.SPLITS)
+def test_every_story_is_told(split):
+    drawn = tasks.make_problems("words", split, 0, 1500)
+    tellings = {re.sub(r"\d+", "N", problem.question) for problem in drawn}
+    for plan, stories in words.STORIES[split].items():
+        for story in stories:
+            parts = re.sub(r"\\{[abc]\\}", "N", re.escape(story))
+            pattern = re.sub(r"\\{\w+\\}", r"\\w+", parts)
+            assert any(re.search(pattern, telling) for telling in tellings), (plan, story)
+
+
+def wording(problem: Problem) -> str:
+    """A question without its numbers, names and things."""
+    drawn = [*words.NAMES["train"], *words.NAMES["held-out"]]
+    drawn += [*words.THINGS["train"], *words.THINGS["held-out"]]
+    return re.sub(rf"\d+|\b({'|'.join(drawn)})\b", "_", problem.question)
+
+
+def numbers_told(problem: Problem):
+    """The calculation of a question, in one order where the order does not matter."""
+    numbers = re.findall(r"\d+", problem.question)
+    if problem.task == "sums":
+        return tuple(sorted(numbers))
+    steps = [re.sub(r"\d+", "", text) for text, _ in problem.facts["moves"]]
+    if steps[0] in "+*":
+        numbers[:2] = sorted(numbers[:2])
+    return tuple(steps), tuple(numbers)
+
+
+@pytest.mark.parametrize("task", ["sums", "sums:30", "words:1", "words:1-2"])
+def test_held_out_sums_and_word_problems_differ_in_numbers_and_in_wording(task):
+    train = [p for seed in range(3) for p in tasks.make_problems(task, "train", seed, 500)]
+    held_out = tasks.make_problems(task, "held-out", 0, 200)
+    assert len({p.question for p in held_out}) == 200
+    assert not {p.key for p in train} & {p.key for p in held_out}
+    assert not {numbers_told(p) for p in train} & {numbers_told(p) for p in held_out}
+    assert not {wording(p) for p in train} & {wording(p) for p in held_out}
+
+
+@pytest.mark.parametrize("size, exist", [(20, 215), (30, 395)])
+def test_as_many_held_out_sums_exist_as_stated(size, exist):
+    assert f"{size} hold {exist}" in sums.make_sums.__doc__
+    assert len(tasks.make_problems(f"sums:{size}", "held-out", 0, exist)) == exist
+    with pytest.raises(UserError, match=f"only about {exist} different held-out problems"):
+        tasks.make_problems(f"sums:{size}", "held-out", 0, exist + 1)
+
+
+def test_what_follows_a_line_break_in_a_key_does_not_decide_the_split():
+    for i in range(200):
+        assert tasks.split_of(f"problem {i}") == tasks.split_of(f"problem {i}\nin other words")
+
+
 def identity(problem: Problem):
     """What makes two problems the same, found from the question alone."""
     if problem.task == "countdown":
@@ -150,7 +252,7 @@ def test_one_problem_in_ten_is_held_out():
     assert abs(share - 26 / 256) < 0.01
 
 
-@pytest.mark.parametrize("task", ["countdown:3", "kk", "arithmetic"])
+@pytest.mark.parametrize("task", ["countdown:3", "kk", "arithmetic", "sums", "words"])
 def test_draw_is_a_pure_function_and_its_problems_are_different(task):
     a, b, other = (tasks.make_problems(task, "train", seed, 50) for seed in (1, 1, 2))
     assert [(p, p.facts) for p in a] == [(p, p.facts) for p in b] and a != other
@@ -196,6 +298,11 @@ def test_draw_refuses_only_if_the_task_has_fewer_problems():
         "kk:1-3",
         "kk:3-4-5",
         "countdown:3,4",
+        "sums:9",
+        "sums:100",
+        "words:0",
+        "words:3",
+        "words:1-3",
         "math",
         "math:3",
     ],
@@ -619,6 +726,22 @@ def test_every_trace_keeps_the_format_and_answers_with_what_the_problem_gave(tas
             assert tuple(re.findall(r"\) (\w+) is a kn", read.answer)) == problem.facts["names"]
         else:
             assert 1 <= int(read.answer) <= tasks.LARGEST
+
+
+@pytest.mark.parametrize("habit", traces.MIXTURE)
+@pytest.mark.parametrize("task", ["sums", "words"])
+def test_a_plain_trace_writes_every_step_and_answers_right(task, habit):
+    for problem in tasks.make_problems(task, "train", "traces", 100):
+        text = traces.trace(problem, habit, random.Random(0))
+        read = read_response(text)
+        assert read.answer == problem.answer and read.fault == ""
+        lines = text.partition("</think>")[0].splitlines()
+        assert lines == [f"{move}={value}" for move, value in problem.facts["moves"]]
+
+
+def test_a_task_without_traces_is_refused():
+    with pytest.raises(UserError, match="'data' has no traces: choose countdown, kk"):
+        traces.trace(Problem("data", "", "", ""), "guess", random.Random(0))
 
 
 def right(problem, text):
