@@ -43,6 +43,9 @@ from engine.device import pick_dtype
 from storage import folders, model_folder
 
 
+CACHED_BYTES = 2**21  # fp32 logits that are worked on at a time on a CPU
+
+
 @dataclass(frozen=True)
 class RopeScaling:
     """Llama 3.1's rotary frequencies ("llama3"), stretched from a shorter first context."""
@@ -193,11 +196,12 @@ class Attention(nn.Module):
         """x [N, C] to the same."""
         H, K = self.heads, self.kv_heads
         qkv = self.qkv_proj(x).view(-1, H + 2 * K, self.size)  # (N, H + 2K, D)
-        qk, v = qkv[:, : H + K], qkv[:, H + K :]
+        qk, v = qkv.split((H + K, K), dim=1)
         if self.normalised:
-            qk = torch.cat((self.q_norm(qk[:, :H]), self.k_norm(qk[:, H:])), dim=1)
-        qk = rotate(qk, cos, sin)
-        gathered = attention.attend(self.layer, qk[:, :H], qk[:, H:], v)  # (N, H, D)
+            q, k = qk.split((H, K), dim=1)
+            qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=1)
+        q, k = rotate(qk, cos, sin).split((H, K), dim=1)
+        gathered = attention.attend(self.layer, q, k, v)  # (N, H, D)
         return self.o_proj(gathered.flatten(1))
 
 
@@ -320,16 +324,65 @@ class Transformer(nn.Module):
 # ---------------------------------------------------------------- log-probabilities
 
 
+class PickedLogprobs(torch.autograd.Function):
+    """log softmax(logits / temperature) at the target ids, and its entropy; logits [N, V].
+
+    The gradient is written out, because autograd's way keeps several fp32 tensors [N, V]: of a
+    log-probability it is one-hot(target) - softmax, over the temperature. Here a few rows at a time
+    are in fp32.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, targets, temperature: float):
+        ctx.save_for_backward(logits, targets)
+        ctx.temperature = temperature
+        picked = []
+        entropy = []
+        for rows, wanted in in_parts(logits, targets):
+            logprobs = tempered(rows, temperature).log_softmax(1)
+            picked.append(logprobs.gather(1, wanted[:, None])[:, 0])
+            # The product of a row and a column needs no third tensor [rows, V].
+            entropy.append(-torch.bmm(logprobs.exp()[:, None], logprobs[:, :, None]).flatten())
+        entropy = torch.cat(entropy)
+        ctx.mark_non_differentiable(entropy)
+        return torch.cat(picked), entropy
+
+    @staticmethod
+    def backward(ctx, gradient, _):
+        logits, targets = ctx.saved_tensors
+        gradient = (gradient / ctx.temperature)[:, None]  # (N, 1)
+        found = torch.empty_like(logits)
+        done = 0
+        for rows, wanted in in_parts(logits, targets):
+            part = slice(done, done + len(rows))
+            of_rows = tempered(rows, ctx.temperature).softmax(1)
+            of_rows.mul_(-gradient[part])
+            of_rows.scatter_add_(1, wanted[:, None], gradient[part])
+            found[part] = of_rows
+            done += len(rows)
+        return found, None, None
+
+
+def tempered(logits, temperature: float):
+    """Logits over the temperature, in fp32."""
+    # A tensor of one number makes the quotient fp32 in one pass; a plain number would not.
+    return logits / torch.full((1,), temperature, dtype=torch.float32, device=logits.device)
+
+
+def in_parts(logits, targets):
+    """Pairs of some rows of logits [N, V] and their targets: on a CPU what its cache holds."""
+    rows = len(logits)
+    if logits.device.type == "cpu":
+        rows = max(1, CACHED_BYTES // (4 * logits.shape[1]))
+    return zip(logits.split(rows), targets.split(rows))
+
+
 def token_logprobs(model: Transformer, hidden, targets, temperature: float):
     """(log-probability with gradient, entropy without) of target ids [N], fp32.
 
     hidden: [N, C], the states that predict them.
     """
-    logprobs = (model.head(hidden).float() / temperature).log_softmax(-1)  # (N, V)
-    picked = logprobs.gather(1, targets[:, None]).squeeze(1)
-    with torch.no_grad():
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-    return picked, entropy
+    return PickedLogprobs.apply(model.head(hidden), targets, temperature)
 
 
 def response_logprobs(
