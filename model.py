@@ -42,7 +42,6 @@ from engine.batches import LOGITS_BYTES, micro_batches
 from engine.device import pick_dtype
 from storage import folders, model_folder
 
-
 CACHED_BYTES = 2**21  # fp32 logits that are worked on at a time on a CPU
 
 
