@@ -1153,7 +1153,7 @@ def plan_memory(
     longest: tokens of a prompt. A UserError if it cannot fit. --memory-gb limits a GPU; on a CPU it
     is only what must suffice.
     """
-    setup = memory.setup_of(config, longest, budget, dtype.itemsize)
+    setup = memory.setup_of(config, longest, budget, dtype.itemsize, device.type == "cuda")
     gb = config.memory_gb
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info()

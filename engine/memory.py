@@ -40,10 +40,14 @@ class Setup:
     states: str = "fp32"  # of AdamW
     reference: bool = False
     width: int = 2  # bytes of the compute type; at 4 the weights are their own masters
+    gpu: bool = True  # it computes there, with a kernel for attention
+    prompts: int = 0  # tokens of an optimizer step's prompts, each counted once
     resident: bool = False  # the KV cache stays during the update
 
 
-def setup_of(settings, prompt_tokens: int, token_budget: int, width: int = 2) -> Setup:
+def setup_of(
+    settings, prompt_tokens: int, token_budget: int, width: int = 2, gpu: bool = True
+) -> Setup:
     """The setup of a train.TrainConfig; slots as they stand there."""
     return Setup(
         slots=settings.slots,
@@ -54,6 +58,8 @@ def setup_of(settings, prompt_tokens: int, token_budget: int, width: int = 2) ->
         states=settings.optimizer_states,
         reference=settings.kl_coef != 0,
         width=width,
+        gpu=gpu,
+        prompts=math.ceil(settings.prompts_per_step / settings.updates_per_step) * prompt_tokens,
     )
 
 
@@ -131,15 +137,22 @@ def update_bytes(shape, setup: Setup) -> tuple[float, float]:
     tied = shape.tie_word_embeddings
     N = max(setup.token_budget, setup.tokens)  # a row above the budget stands alone
     layer = layer_bytes(shape, width)
+    if not setup.gpu:
+        # Attention written out keeps its weights, in fp32 and in the compute type.
+        copies = 4 if width == 4 else 4 + width
+        layer += copies * shape.num_attention_heads * setup.tokens
     kept = N * L * layer
     if setup.checkpointing:
         kept = N * L * width * C
+    # The prompts' keys and values and their gradients: of both what was computed and a sum in fp32,
+    # and once more where they are computed anew.
+    kept += setup.prompts * token_kv_bytes(shape, width) / width * (3 * width + 4 + 4)
     ends = N * (4 + 3 * width) * C  # the last norm, and the response positions
-    # The head: log-probs and two gradients of them; the sum of the head's gradients, a chunk's own
-    # and (autograd's way) the new sum.
+    # The head: logits and their gradient, each once in fp32 beside them; the sum of the head's gradients, a
+    # chunk's own and (autograd's way) the new sum.
     head = width * V * C
     chunk = min(N, LOGITS_BYTES // (4 * V)) * V
-    in_head = max(3 * 4 * chunk + head, 3 * head)
+    in_head = max(2 * (width + 4) * chunk + head, 3 * head)
     # A layer: what it computes on, and the gradients that are there meanwhile.
     flight = width * F * C
     if setup.offload:
@@ -177,8 +190,9 @@ def parts(shape, setup: Setup) -> dict[str, float]:
     }
     if setup.reference:
         sizes["reference"] = width * n
-    if width == 4:  # fp32 computes on a CPU, and its weights are their own masters
+    if width == 4:  # the weights are their own masters
         sizes["masters"] = 0
+    if not setup.gpu:
         sizes["context"] = 0
     if setup.offload:
         for name in ("masters", "AdamW", "gradients"):

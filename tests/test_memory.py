@@ -5,6 +5,7 @@ import json
 import sys
 import weakref
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -55,7 +56,9 @@ class Peak(TorchDispatchMode):
 
 def traced(shape, rows: int, checkpointing: bool) -> float:
     """GB at the peak of one micro-batch, forward and backward, beside the bf16 weights."""
-    with FakeTensorMode(), Peak() as peak:
+    # As on a GPU, where the logits of a chunk are worked on at once.
+    at_once = patch.object(lm, "CACHED_BYTES", 2**60)
+    with at_once, FakeTensorMode(), Peak() as peak:
         torch.set_default_dtype(torch.bfloat16)
         try:
             model = lm.Transformer(shape)
@@ -110,6 +113,38 @@ def test_a_micro_batch_takes_what_is_estimated(shape, checkpointing):
         / 1e9
     )
     assert not 0.5 < other / found < 2
+
+
+def traced_groups(shape, groups: int, size: int, prompt: int, response: int, budget: int):
+    """GB at the peak of an update whose prompts are computed once, beside the bf16 weights."""
+    with FakeTensorMode(), Peak() as peak:
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            model = lm.Transformer(shape)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        weights = peak.now
+        for p in model.parameters():
+            p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
+        prompts = [[1 + group] * prompt for group in range(groups) for _ in range(size)]
+        shared = lm.SharedPrompts(model, prompts, budget)
+        costs = [response + prompt // train.PROMPT_COST] * len(prompts)
+        for batch in train.micro_batches(costs, budget - shared.held):
+            responses = [[1] * response] * len(batch)
+            rows = [prompts[i] for i in batch]
+            shared.response_logprobs(rows, responses)[0].sum().backward()
+        shared.backward()
+        return (peak.most - weights) / 1e9
+
+
+@pytest.mark.parametrize("groups,size,prompt,response", [(8, 16, 46, 14), (16, 4, 200, 60)])
+def test_an_update_with_shared_prompts_takes_no_more_than_is_estimated(
+    groups, size, prompt, response
+):
+    shape = dataclasses.replace(SHAPES["qwen2.5-0.5b"], num_hidden_layers=6)
+    found = traced_groups(shape, groups, size, prompt, response, 2048)
+    setup = Setup(1, prompt + response, 2048, gpu=False, prompts=groups * prompt)
+    assert found < sum(memory.update_bytes(shape, setup)) / 1e9 < 1.7 * found
 
 
 def test_the_trainers_peak_does_not_grow_with_tokens_times_vocabulary(monkeypatch):
