@@ -111,11 +111,10 @@ def test_weights_and_bytes_worked_out_by_hand(small):
 def test_work_worked_out_by_hand(small):
     assert floors.decode_work(small, 2, 5) == (720 + 2 * 5 * 16, 2 * 160 * 2 + 4 * 2 * 2 * 10)
     assert floors.forward_operations(small, [3, 2], 4) == 2 * (120 * 5 + 40 * 4) + 16 * (6 + 3)
-    # one prompt of 3, responses of 1 and 2 in two slots: two steps; what the three tokens see: 4, 4 and 5
-    assert floors.rollout_work(small, [3], 2, [1, 2], 2) == (
-        2 * 720 + 13 * 16,
-        2 * 160 * 3 + 16 * 13 + 2 * 120 * 2 + 16 * 3,
-    )
+    # one prompt of 3, responses of 1 and 2 in two slots: two steps; what the three tokens see: 3, 3 and 4
+    operations = 2 * 160 * 3 + 16 * 10 + 2 * 120 * 2 + 16 * 3
+    assert floors.rollout_work(small, [3], 2, [1, 2], 2) == (2 * 720 + 10 * 16, operations)
+    assert floors.update_operations(small, [3], 2, [1, 2]) == 3 * operations
 
 
 @pytest.mark.parametrize("part", ["weight_bytes", "kv_bytes"])
@@ -134,6 +133,25 @@ def test_operations_agree_with_those_that_torch_counts(small):
     linear = sum(n for name, n in counter.get_flop_counts()["Global"].items() if "mm" in str(name))
     whole = floors.forward_operations(small, [8], 8)
     assert linear == whole - floors.attention_operations(small, 36) != 2 * linear
+
+
+def test_the_update_s_operations_are_those_that_torch_counts_with_each_prompt_once(small):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Two groups of two; no padding, for lengths are equal.
+    prompts = [[1, 2, 3, 4]] * 2 + [[5, 6, 7, 8]] * 2
+    responses = [[1, 2, 3]] * 4
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        lm.SharedPrompts(small, prompts, 1000).response_logprobs(prompts, responses)
+    counts = {str(name): n for name, n in counter.get_flop_counts()["Global"].items()}
+    linear = sum(n for name, n in counts.items() if name in ("aten.mm", "aten.addmm"))
+    whole = floors.group_operations(small, [4, 4], 2, [3] * 4)
+    # What 3 tokens of each prompt see, and 3 of each response.
+    seen = 2 * (1 + 2 + 3) + 4 * (4 + 5 + 6)
+    assert linear == whole - floors.attention_operations(small, seen)
+    # The fault: a prompt is counted once for each of its responses.
+    assert floors.forward_operations(small, [6] * 4, 12) > whole
+    assert floors.forward_operations(small, [6], 3) == floors.group_operations(small, [4], 1, [3])
 
 
 def test_the_floor_is_the_longer_of_the_two():
