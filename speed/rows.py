@@ -31,6 +31,7 @@ from engine.decoder import MOST_SLOTS
 from engine.optimizer import MasterAdamW
 from sample import Rollout
 from speed import decode_kernels, floors, measure, side_ours, side_transformers, side_trl
+from speed.floors import Machine
 from speed.measure import Side
 from speed.report import Report, chosen, numbers
 from speed.subject import ROWS, RowsConfig, Subject, random_subject, their_model
@@ -351,14 +352,18 @@ def attention_row(subject: Subject, report: Report) -> None:
         report.add(f"attention of one layer, {slots} slots", found, text)
 
 
+def machine_line(machine: Machine, dtype: torch.dtype) -> str:
+    """What the machine does at most, in words."""
+    return (
+        f"measured: copies {machine.bandwidth / 1e9:,.1f} GB/s, matrix products "
+        f"{machine.rate / 1e12:,.2f} TFLOP/s ({dtype})"
+    )
+
+
 def run_rows(subject: Subject, names: list[str], report: Report) -> None:
     """Measure these rows; one that has no memory says so, and the next one goes on."""
     machine = subject.machine
-    text = (
-        f"measured: copies {machine.bandwidth / 1e9:,.1f} GB/s, matrix products "
-        f"{machine.rate / 1e12:,.2f} TFLOP/s ({subject.model.dtype})"
-    )
-    report.add("machine", asdict(machine), text)
+    report.add("machine", asdict(machine), machine_line(machine, subject.model.dtype))
     rows = {
         "prefill": prefill_row,
         "decode": decode_row,
