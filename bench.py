@@ -2,6 +2,7 @@
 
     pip install -r requirements-bench.txt
     python bench.py cpu                        # the embedded base: ours, transformers', TRL's
+    python bench.py cpu --model FOLDER         # the same of a real model, in bf16 where that helps
     python bench.py cuda --shape qwen2.5-1.5b  # random weights of that shape: nothing is downloaded
     python bench.py scaling                    # how the cost grows: rollouts, context, group size
     python bench.py memory                     # what a run keeps in memory, computed
@@ -25,8 +26,9 @@ The floor is the time that the machine needs at least: bytes over the measured b
 copy, or operations over the measured rate of a large matrix product in the compute type, whichever
 is longer. For decoding, the bytes are all weights once a step and the keys and values of the live
 rows, and almost always bytes are what binds on a GPU; for prefill and update operations bind: 2 a
-weight and token forward, 6 with the backward pass, plus attention's. A CPU's floors are in fp32. A
-whole step has no floor of its own: its parts have.
+weight and token forward, 6 with the backward pass, plus attention's, with each prompt computed once
+for its group. The embedded base's floors are in fp32. A whole step has no floor of its own: its
+parts have, and `bench.py cpu --model` adds them up.
 """
 
 import sys

@@ -121,6 +121,22 @@ def parts_of(parts: dict[str, float]) -> str:
     return ", ".join(f"{part.replace('_', ' ')} {value:.2f}" for part, value in parts.items())
 
 
+def floor_line(parts: dict[str, tuple[float, str]], found: dict[str, dict]) -> str:
+    """What a table's work takes at least, and how near each side comes to it.
+
+    parts: (seconds, by what) of each part of the work; they follow each other.
+    """
+    named = []
+    least = 0.0
+    for part, (seconds, by) in parts.items():
+        named.append(f"{part} {seconds:.3f} s, by {by}")
+        least += seconds
+    shares = []
+    for name, side in found.items():
+        shares.append(f"{name} {least / side['seconds'][0]:.1%}")
+    return f"  at least: {'; '.join(named)}. Of the floor's speed: {'; '.join(shares)}"
+
+
 def quote(found: dict[str, dict[str, dict]]) -> str:
     """The ratios to quote: of the samplers, and of the step at the cut at which TRL does best."""
     lines = []

@@ -4,7 +4,8 @@ A floor is the time that the machine needs at least: the larger of bytes over th
 operations over the matrix rate, both measured here, on this machine and in the same run. Bytes are
 those that a perfect program still moves: every weight once a step, and the keys and values of the
 live rows, no padding. Operations are 2 a weight and token forward, three times as many with the
-backward pass, plus attention's two products; recomputation does not count.
+backward pass, plus attention's two products; recomputation does not count. A prompt is computed
+once for all of its responses.
 """
 
 from dataclasses import dataclass
@@ -118,6 +119,41 @@ def decode_work(model, slots: int, context: int) -> tuple[int, int]:
     return size, products + attention_operations(model, seen)
 
 
+def tokens_seen(prompts: list[int], n: int, lengths: list[int]) -> int:
+    """What the computed tokens of responses see, themselves included, summed over all of them.
+
+    prompts: the tokens of each prompt. lengths: those of its `n` responses, group by group. The
+    last id of a prompt is the first token that its response computes; the response's last id is
+    only drawn.
+    """
+    seen = 0
+    for i, length in enumerate(lengths):
+        start = prompts[i // n]
+        seen += length * start + length * (length - 1) // 2
+    return seen
+
+
+def group_operations(model, prompts: list[int], n: int, lengths: list[int]) -> int:
+    """Operations of a forward pass over groups of responses, with each prompt computed once.
+
+    The arguments are those of `tokens_seen`. The head runs once for each id of a response. Of the
+    prompts, all that the layers compute counts: also what follows the last layer's keys and values.
+    """
+    # The last id of a prompt belongs to each of its responses.
+    shared = [prompt - 1 for prompt in prompts]
+    products = 2 * sum(matrix_weights(model)) * sum(lengths)
+    of_responses = products + attention_operations(model, tokens_seen(prompts, n, lengths))
+    return forward_operations(model, shared, 0) + of_responses
+
+
+def update_operations(model, prompts: list[int], n: int, lengths: list[int]) -> int:
+    """Operations of an update on groups of responses: a forward and a backward pass.
+
+    The arguments are those of `tokens_seen`.
+    """
+    return 3 * group_operations(model, prompts, n, lengths)
+
+
 def rollout_work(
     model, prompts: list[int], n: int, lengths: list[int], slots: int
 ) -> tuple[int, int]:
@@ -127,14 +163,6 @@ def rollout_work(
     once for each of the steps that perfect refilling needs, and what each token sees, when it is
     drawn.
     """
-    seen = 0
-    for i, length in enumerate(lengths):
-        start = prompts[i // n]
-        seen += length * start + length * (length + 1) // 2
+    seen = tokens_seen(prompts, n, lengths)
     size = makespan(lengths, slots) * weight_bytes(model) + seen * kv_bytes(model)
-    products = 2 * sum(matrix_weights(model)) * sum(lengths)
-    decode = products + attention_operations(model, seen)
-    # The last id of a prompt is the first that is decoded.
-    prefilled = [prompt - 1 for prompt in prompts]
-    prefill = forward_operations(model, prefilled, 0)
-    return size, decode + prefill
+    return size, group_operations(model, prompts, n, lengths)

@@ -26,6 +26,12 @@ def lognormal_lengths(n: int, average: float, seed: int) -> list[int]:
     return lengths
 
 
+def even_lengths(tokens: int, n: int) -> list[int]:
+    """`n` response lengths that add up to `tokens` and differ by one at most."""
+    length, longer = divmod(tokens, n)
+    return [length + 1] * longer + [length] * (n - longer)
+
+
 def makespan(lengths: list[int], slots: int) -> int:
     """Decode steps that rows of these lengths take when a free slot takes the next one at once."""
     ends = [0] * slots

@@ -31,6 +31,7 @@ from engine.decoder import MOST_SLOTS
 from engine.optimizer import MasterAdamW
 from sample import Rollout
 from speed import decode_kernels, floors, measure, side_ours, side_transformers, side_trl
+from speed.floors import Machine
 from speed.measure import Side
 from speed.report import Report, chosen, numbers
 from speed.subject import ROWS, RowsConfig, Subject, random_subject, their_model
@@ -164,7 +165,10 @@ def made_up_rollouts(subject: Subject, n: int) -> list[Rollout]:
 
 
 def logprobs_row(subject: Subject, report: Report) -> None:
-    """The log-probs of made-up rollouts, in the same micro-batches on both sides."""
+    """The log-probs of made-up rollouts, in the same micro-batches on both sides.
+
+    Ours computes each prompt once, as the trainer does; theirs computes it for each response.
+    """
     settings = subject.settings
     rollouts = made_up_rollouts(subject, settings.prompts * settings.group)
     lengths, scored = lengths_of(rollouts)
@@ -173,15 +177,23 @@ def logprobs_row(subject: Subject, report: Report) -> None:
         batches.append([rollouts[i] for i in indices])
 
     def ours():
-        side_ours.our_logprobs(subject.model, batches)
+        side_ours.our_logprobs(subject.model, batches, settings.token_budget)
 
     def static():
         side_transformers.their_logprobs(subject.theirs, batches)
 
     title = f"log-prob pass, {len(rollouts)} rows, {sum(lengths):,} tokens"
     work = {"ours": Side(ours), "static": Side(static)}
-    floor = (0, floors.forward_operations(subject.model, lengths, scored))
+    starts, responses = group_lengths(rollouts, settings.group)
+    floor = (0, floors.group_operations(subject.model, starts, settings.group, responses))
     add_row(report, subject, title, work, scored, floor)
+
+
+def group_lengths(rollouts: list[Rollout], group: int) -> tuple[list[int], list[int]]:
+    """(tokens of each group's prompt, tokens of each response) of whole groups of rollouts."""
+    starts = [len(rollout.prompt) for rollout in rollouts[::group]]
+    responses = [len(rollout.response) for rollout in rollouts]
+    return starts, responses
 
 
 def lengths_of(rollouts: list[Rollout]) -> tuple[list[int], int]:
@@ -244,7 +256,8 @@ def update_row(subject: Subject, report: Report) -> None:
         found = round(1000 * measure.spread(found)[0], 2)
     title = f"update, {len(rollouts)} rows, {sum(lengths):,} tokens"
     work = {"ours": Side(whole_update)}
-    floor = (0, 3 * floors.forward_operations(subject.model, lengths, scored))
+    starts, responses = group_lengths(rollouts, settings.group)
+    floor = (0, floors.update_operations(subject.model, starts, settings.group, responses))
     more = {"optimizer step, ms": found}
     add_row(report, subject, title, work, scored, floor, more)
 
@@ -339,14 +352,18 @@ def attention_row(subject: Subject, report: Report) -> None:
         report.add(f"attention of one layer, {slots} slots", found, text)
 
 
+def machine_line(machine: Machine, dtype: torch.dtype) -> str:
+    """What the machine does at most, in words."""
+    return (
+        f"measured: copies {machine.bandwidth / 1e9:,.1f} GB/s, matrix products "
+        f"{machine.rate / 1e12:,.2f} TFLOP/s ({dtype})"
+    )
+
+
 def run_rows(subject: Subject, names: list[str], report: Report) -> None:
     """Measure these rows; one that has no memory says so, and the next one goes on."""
     machine = subject.machine
-    text = (
-        f"measured: copies {machine.bandwidth / 1e9:,.1f} GB/s, matrix products "
-        f"{machine.rate / 1e12:,.2f} TFLOP/s ({subject.model.dtype})"
-    )
-    report.add("machine", asdict(machine), text)
+    report.add("machine", asdict(machine), machine_line(machine, subject.model.dtype))
     rows = {
         "prefill": prefill_row,
         "decode": decode_row,

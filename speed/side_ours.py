@@ -101,12 +101,19 @@ def our_decode(model, slots: int, context: int, steps: int):
 
 
 @torch.no_grad()
-def our_logprobs(model, batches: list[list[sample.Rollout]]) -> None:
-    """The log-probabilities of the responses, a micro-batch at a time."""
+def our_logprobs(model, batches: list[list[sample.Rollout]], token_budget: int) -> None:
+    """The log-probabilities of the responses, a micro-batch at a time.
+
+    Each prompt is computed once, as in train.update.
+    """
+    prompts = []
+    for rollouts in batches:
+        prompts += [rollout.prompt for rollout in rollouts]
+    shared = lm.SharedPrompts(model, prompts, token_budget)
     for rollouts in batches:
         prompts = [rollout.prompt for rollout in rollouts]
         responses = [rollout.response for rollout in rollouts]
-        lm.response_logprobs(model, prompts, responses)
+        shared.response_logprobs(prompts, responses)
 
 
 def our_update(run, rollouts: list[sample.Rollout], advantage: torch.Tensor) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from config import UserError
 from speed.measure import synchronize
 from speed.side_ours import LR
 
@@ -38,6 +39,22 @@ def impose(model, limits: list[int], stops: list[int]) -> None:
         return plain(model, **given, logits_processor=LogitsProcessorList([lengths]))
 
     model.generate = generate
+
+
+def text_for_trl(text: str, ids: list[int], tokenizer) -> str:
+    """The text that TRL, which has the tokenizer add its special tokens, turns into these ids.
+
+    A chat template may write the first special token itself: then it is left to the tokenizer.
+    UserError if that does not give the ids either.
+    """
+    without_first = text.removeprefix(tokenizer.bos_token or "")
+    for candidate in (text, without_first):
+        if tokenizer(candidate)["input_ids"] == ids:
+            return candidate
+    raise UserError(
+        "TRL would turn these prompts into other ids: choose another --template, or leave it out "
+        "with --skip-trl"
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,7 @@ def trl_trainer(model, tokenizer, step: TrlStep, rule, folder: str, callback):
     config = GRPOConfig(
         folder,
         use_cpu=not cuda,
-        bf16=cuda,
+        bf16=model.dtype == torch.bfloat16,
         gradient_checkpointing=False,
         max_steps=step.steps,
         per_device_train_batch_size=rows // step.cuts,

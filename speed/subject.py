@@ -184,8 +184,8 @@ def random_subject(settings: RowsConfig, scratch: str) -> Subject:
 
 
 def base_subject(settings, machine: Machine, scratch: str) -> Subject:
-    """The embedded base on a CPU, with the lengths of the headline."""
-    model, tokenizer = lm.load(settings.model)
+    """The headline's model on a CPU, with its lengths."""
+    model, tokenizer = lm.load(settings.model, dtype=settings.dtype)
     stops = list(model.stop_ids)
     model.stop_ids = ()
     rows = RowsConfig(

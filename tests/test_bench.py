@@ -1,5 +1,6 @@
 """The benchmark's arithmetic against values worked out by hand, its sides against each other, its programs at tiny size."""
 
+import copy
 import json
 import math
 import sys
@@ -14,6 +15,7 @@ import bench
 import model as lm
 import reward
 import sample
+import tasks
 from config import UserError
 from sample import Sampling
 from speed import cpu as bench_cpu
@@ -33,7 +35,7 @@ from speed import scaling as bench_scaling
 from speed import subject as bench_subject
 from speed.figures import EVERY_ROW, Round
 from speed.floors import Machine
-from speed.lengths import lognormal_lengths, makespan
+from speed.lengths import even_lengths, lognormal_lengths, makespan
 from speed.measure import Side, Unable
 
 CPU = torch.device("cpu")
@@ -97,6 +99,15 @@ def test_steps_of_perfect_refilling(lengths, slots, steps):
     assert makespan(lengths, slots) == steps != makespan(lengths, 3 - slots)
 
 
+def test_even_lengths_add_up_and_cost_least(small):
+    assert even_lengths(7, 3) == [3, 2, 2]
+    even = floors.rollout_work(small, [3], 3, even_lengths(7, 3), 3)
+    for other in ([5, 1, 1], [4, 2, 1], [1, 3, 3]):
+        size, operations = floors.rollout_work(small, [3], 3, other, 3)
+        assert size >= even[0] and operations >= even[1]
+    assert floors.rollout_work(small, [3], 3, [5, 1, 1], 3) > even
+
+
 # ---------------------------------------------------------------- floors
 
 
@@ -111,11 +122,10 @@ def test_weights_and_bytes_worked_out_by_hand(small):
 def test_work_worked_out_by_hand(small):
     assert floors.decode_work(small, 2, 5) == (720 + 2 * 5 * 16, 2 * 160 * 2 + 4 * 2 * 2 * 10)
     assert floors.forward_operations(small, [3, 2], 4) == 2 * (120 * 5 + 40 * 4) + 16 * (6 + 3)
-    # one prompt of 3, responses of 1 and 2 in two slots: two steps; what the three tokens see: 4, 4 and 5
-    assert floors.rollout_work(small, [3], 2, [1, 2], 2) == (
-        2 * 720 + 13 * 16,
-        2 * 160 * 3 + 16 * 13 + 2 * 120 * 2 + 16 * 3,
-    )
+    # one prompt of 3, responses of 1 and 2 in two slots: two steps; what the three tokens see: 3, 3 and 4
+    operations = 2 * 160 * 3 + 16 * 10 + 2 * 120 * 2 + 16 * 3
+    assert floors.rollout_work(small, [3], 2, [1, 2], 2) == (2 * 720 + 10 * 16, operations)
+    assert floors.update_operations(small, [3], 2, [1, 2]) == 3 * operations
 
 
 @pytest.mark.parametrize("part", ["weight_bytes", "kv_bytes"])
@@ -134,6 +144,25 @@ def test_operations_agree_with_those_that_torch_counts(small):
     linear = sum(n for name, n in counter.get_flop_counts()["Global"].items() if "mm" in str(name))
     whole = floors.forward_operations(small, [8], 8)
     assert linear == whole - floors.attention_operations(small, 36) != 2 * linear
+
+
+def test_the_update_s_operations_are_those_that_torch_counts_with_each_prompt_once(small):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Two groups of two; no padding, for lengths are equal.
+    prompts = [[1, 2, 3, 4]] * 2 + [[5, 6, 7, 8]] * 2
+    responses = [[1, 2, 3]] * 4
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        lm.SharedPrompts(small, prompts, 1000).response_logprobs(prompts, responses)
+    counts = {str(name): n for name, n in counter.get_flop_counts()["Global"].items()}
+    linear = sum(n for name, n in counts.items() if name in ("aten.mm", "aten.addmm"))
+    whole = floors.group_operations(small, [4, 4], 2, [3] * 4)
+    # What 3 tokens of each prompt see, and 3 of each response.
+    seen = 2 * (1 + 2 + 3) + 4 * (4 + 5 + 6)
+    assert linear == whole - floors.attention_operations(small, seen)
+    # The fault: a prompt is counted once for each of its responses.
+    assert floors.forward_operations(small, [6] * 4, 12) > whole
+    assert floors.forward_operations(small, [6], 3) == floors.group_operations(small, [4], 1, [3])
 
 
 def test_the_floor_is_the_longer_of_the_two():
@@ -216,6 +245,13 @@ def test_the_step_to_quote_is_trls_best_cut():
 
     text = figures.quote({"one cut": at(7.0), "another": at(5.0)})
     assert "another, ours 5.00" in text and "7.00" not in text
+
+
+def test_the_floors_of_a_table_add_up():
+    parts = {"sampling": (0.5, "bytes"), "update": (1.5, "operations")}
+    text = figures.floor_line(parts, {"ours": {"seconds": [4.0, 3.0, 5.0]}})
+    assert "sampling 0.500 s, by bytes; update 1.500 s, by operations" in text
+    assert "ours 50.0%" in text
 
 
 def test_a_straight_line_is_found_and_noise_is_not_explained():
@@ -524,6 +560,122 @@ def test_cpu_beside_trl(monkeypatch, tmp_path, quick_machine):
     assert found["ours"]["tokens/s ratio"][0] == pytest.approx(ours / theirs)
 
 
+CHAT = "{% for message in messages %}{{ message['content'] }}{% endfor %}\n<think>"
+
+
+@pytest.fixture
+def chat_folder(tmp_path, tokenizer):
+    """A tiny model with a chat template, as an instruct model has one."""
+    talking = copy.deepcopy(tokenizer)
+    talking.chat_template = CHAT
+    lm.save(tmp_path / "chat", make_tiny(talking), talking)
+    return str(tmp_path / "chat")
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_cpu_with_a_model_gives_all_sides_its_weights_type_and_prompts(
+    monkeypatch, tmp_path, quick_machine, capsys, chat_folder, dtype
+):
+    pytest.importorskip("trl", reason="TRL is not installed: pip install -r requirements-bench.txt")
+    types, given_ids, autocast = set(), [], set()
+    run_steps = side_trl.run_steps
+
+    def watched(model, *rest):
+        generate, forward = model.generate, model.model.forward
+
+        def spied(**given):
+            pairs = zip(given["input_ids"], given["attention_mask"])
+            given_ids.extend(ids[mask == 1].tolist() for ids, mask in pairs)
+            return generate(**given)
+
+        def training(*args, **given):
+            if torch.is_grad_enabled():
+                autocast.add(torch.is_autocast_enabled("cpu"))
+            return forward(*args, **given)
+
+        model.generate, model.model.forward = spied, training
+        types.update(p.dtype for p in model.parameters())
+        run_steps(model, *rest)
+
+    monkeypatch.setattr(side_trl, "run_steps", watched)
+    program(
+        monkeypatch,
+        "cpu",
+        *("--model", chat_folder, "--dtype", dtype, "--json", tmp_path / "cpu.json"),
+        *("--prompts", 2, "--group", 4, "--max-new-tokens", 16, "--repeats", 1, "--cuts", "2"),
+        *("--threads", torch.get_num_threads()),
+    )
+    found, out = json.loads((tmp_path / "cpu.json").read_text()), capsys.readouterr().out
+    # the same type and the same prompts
+    assert types == {dict(fp32=torch.float32, bf16=torch.bfloat16)[dtype]}
+    assert autocast == {dtype == "bf16"}
+    assert f"computes in {dtype}" in out and f"{dtype} on all sides" in out
+    model, tokenizer = lm.load(chat_folder)
+    problems = tasks.make_problems("sums:20", "train", "bench", 2)
+    wanted = tasks.encode_prompts(problems, "chat", tokenizer)
+    assert given_ids == [ids for _ in range(2) for ids in wanted for _ in range(4)]
+    # as many tokens, and every table with its floor
+    titles = [f"sampler, {kind}" for kind in (bench_cpu.OWN, bench_cpu.IMPOSED, bench_cpu.EQUAL)]
+    for title in titles[1:]:
+        sides = [side for name, side in found[title].items() if "floor" not in name]
+        assert len({side["length"] for side in sides}) == 1
+    assert found[titles[2]]["ours"]["length"] == 16
+    assert all(found[f"{title}: floor"]["sampling"][0] > 0 for title in titles)
+    assert set(found["step, TRL 4 x 2: floor"]) == {"sampling", "update"}
+    assert out.count("at least: sampling") == 4
+
+
+def test_both_sides_of_a_headline_have_the_same_bf16_weights(
+    monkeypatch, tmp_path, chat_folder, tokenizer
+):
+    monkeypatch.setitem(reward.REWARDS, EVERY_ROW, None)
+    settings = bench_cpu.CpuConfig(model=chat_folder, dtype="bf16", skip_trl=True)
+    settings = bench_cpu.settings_for(settings, {"model", "dtype", "skip_trl"})
+    headline = bench_cpu.set_up(settings, str(tmp_path), None)
+    theirs = bench_cpu.load_theirs(headline).state_dict()
+    ours = lm.checkpoint_tensors(headline.run.model)
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())
+    in_fp32 = lm.checkpoint_tensors(lm.load(chat_folder)[0])
+    assert not all(torch.equal(theirs[name].float(), tensor) for name, tensor in in_fp32.items())
+    masters = headline.run.optimizer.named_masters()
+    assert {master.dtype for master in masters.values()} == {torch.float32}
+    headline.run.lock.close()
+
+
+def test_a_model_has_defaults_of_its_own_which_flags_beat():
+    plain = bench_cpu.CpuConfig()
+    assert bench_cpu.settings_for(plain, {"prompts"}) == plain
+    given = bench_cpu.CpuConfig(model="x", prompts=3, rows="decode")
+    found = bench_cpu.settings_for(given, {"model", "prompts", "rows"})
+    assert (found.prompts, found.group, found.max_new_tokens) == (3, 16, 16)
+    assert (found.task, found.template, found.answer_style) == ("sums:20", "chat", "last-number")
+    assert (found.rows, found.cuts) == ("decode", "4,16")
+    odd = bench_cpu.CpuConfig(model="x", prompts=1, group=6)
+    assert bench_cpu.settings_for(odd, {"model", "prompts", "group"}).cuts == ""
+
+
+@pytest.mark.parametrize(
+    "text, wanted, given",
+    [("<s>ab", [1, 2, 3], "ab"), ("ab", [1, 2, 3], "ab"), ("ab", [2, 3], None)],
+)
+def test_trl_is_given_the_text_that_it_turns_into_the_same_ids(text, wanted, given):
+    class Tokenizer:
+        """It adds a first token to every text, also to one that has it."""
+
+        bos_token = "<s>"
+
+        def __call__(self, text):
+            begun = [1] if text.startswith("<s>") else []
+            rest = [{"a": 2, "b": 3}[letter] for letter in text.removeprefix("<s>")]
+            return {"input_ids": [1] + begun + rest}
+
+    if given is None:
+        with pytest.raises(UserError, match="--skip-trl"):
+            side_trl.text_for_trl(text, wanted, Tokenizer())
+    else:
+        assert side_trl.text_for_trl(text, wanted, Tokenizer()) == given
+
+
 def test_scaling_runs_at_a_tiny_size(monkeypatch, tmp_path, quick_machine, capsys):
     monkeypatch.setattr(floors, "measure_machine", lambda *_: Machine(1e10, 1e11))
     program(
@@ -578,6 +730,10 @@ def test_scaling_says_so_without_matplotlib(monkeypatch, capsys):
         (["memory", "--slots", "0"], "must be at least 1"),
         (["cpu", "--cuts", "7"], "--cuts 7: each must divide 256"),
         (["cpu", "--json", "no/where.json"], "no such folder"),
+        (["cpu", "--model", "/no/where"], "/no/where is not a model folder"),
+        (["cpu", "--dtype", "fp8"], "--dtype"),
+        (["cpu", "--template", "r1"], "--template r1: a string ends its responses"),
+        (["cpu", "--template", "chat", "--rows", "sampler"], "no chat template"),
         (["scaling", "--groups", "4,5"], "--groups divisors of 256"),
         (["scaling", "--rollouts", "64"], "two sizes"),
     ],
