@@ -148,8 +148,8 @@ def update_bytes(shape, setup: Setup) -> tuple[float, float]:
     # and once more where they are computed anew.
     kept += setup.prompts * token_kv_bytes(shape, width) / width * (3 * width + 4 + 4)
     ends = N * (4 + 3 * width) * C  # the last norm, and the response positions
-    # The head: logits and their gradient, each once in fp32 beside them; the sum of the head's gradients, a
-    # chunk's own and (autograd's way) the new sum.
+    # The head: logits and their gradient, each once in fp32 beside them; the sum of the head's
+    # gradients, a chunk's own and (autograd's way) the new sum.
     head = width * V * C
     chunk = min(N, LOGITS_BYTES // (4 * V)) * V
     in_head = max(2 * (width + 4) * chunk + head, 3 * head)
