@@ -34,6 +34,7 @@ from tasks import files, traces
 class SFTConfig:
     """The settings of a supervised training."""
 
+    recipe: str | None = setting(None, "TOML file of settings; flags beat it")
     out: str = setting("tuned", "folder for the trained model")
     from_scratch: bool = setting(
         False, "make the embedded base: new tokenizer, new weights, generated traces"

@@ -220,6 +220,13 @@ class TrainConfig:
         group=EVALUATION,
         more=True,
     )
+    rollouts_every: int = setting(
+        0,
+        "steps between steps whose first groups go into rollouts.jsonl; 0: as evaluations come",
+        at_least=0,
+        group=EVALUATION,
+        more=True,
+    )
     eval_suite: str = setting(
         "",
         "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...",
@@ -945,6 +952,7 @@ def step_and_log(run: Run, bar) -> None:
         bar.write(f"step {run.step}: held-out accuracy {line['eval_accuracy']:.3f}")
     if due or run.step == 1:
         warn(line, bar)
+    if run.step % (config.rollouts_every or config.eval_every) == 0 or due or run.step == 1:
         for group in groups:
             runs.append_line(run.folder / runs.ROLLOUTS, group)
     line["seconds"] = time.time() - began

@@ -169,7 +169,7 @@ def least_hours(
     multiplying = 2 * n * slots / settings.rate
     sampling = rollouts * response / slots * max(reading, multiplying)
     operations = 8 if setup.checkpointing else 6
-    trained = settings.prompt_tokens + response
+    trained = settings.prompt_tokens / recipe.group_size + response  # a prompt once for its group
     update = operations * n * rollouts * trained / settings.rate
     return recipe.steps * (sampling + update) / 3600
 
