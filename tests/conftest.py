@@ -1,5 +1,6 @@
 """A tiny random model with the base's tokenizer: every test runs on a CPU without a network, in seconds."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -77,3 +78,12 @@ def tiny(tokenizer):
 def tiny_folder(tmp_path, tokenizer):
     lm.save(tmp_path / "tiny", make_tiny(tokenizer), tokenizer)
     return str(tmp_path / "tiny")
+
+
+@pytest.fixture
+def chatty_folder(tmp_path, tokenizer):
+    """The same with a chat template."""
+    chatty = copy.deepcopy(tokenizer)
+    chatty.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    lm.save(tmp_path / "chatty", make_tiny(tokenizer), chatty)
+    return str(tmp_path / "chatty")

@@ -364,13 +364,13 @@ def test_a_pair_longer_than_the_context_is_refused_before_training(tmp_path, tin
     assert not (tmp_path / "o").exists()
 
 
-def test_the_recipe_of_the_cold_start_trains(tmp_path, tiny_folder):
+def test_the_recipe_of_the_cold_start_trains(tmp_path, chatty_folder):
     recipe = Path(__file__).parent.parent / "recipes" / "sft" / "smollm2-words.toml"
     first = config.read_toml(str(recipe), sft.SFTConfig)
     # The second stage begins from what the first one writes, with the same task and template.
     second = config.read_toml(str(recipe.parent.parent / recipe.name), train.TrainConfig)
     assert second["model"] == first["out"]
     assert all(second[name] == first[name] for name in ("task", "template"))
-    small = dict(model=tiny_folder, steps=1, rows=2, warmup=1, out=str(tmp_path / "tuned"))
+    small = dict(model=chatty_folder, steps=1, rows=2, warmup=1, out=str(tmp_path / "tuned"))
     assert sft.train(sft.SFTConfig(**{**first, **small}))["steps"] == 1
     lm.load(tmp_path / "tuned")

@@ -131,7 +131,7 @@ RIGHT = {
     sorted((Path(__file__).parent.parent / "recipes").glob("*.toml")),
     ids=lambda p: p.stem,
 )
-def test_every_recipe_starts(tmp_path, tiny_folder, recipe, monkeypatch):
+def test_every_recipe_starts(tmp_path, chatty_folder, recipe, monkeypatch):
     """A step of the recipe's own template, task, reward and loss, on a tiny model that is taken to be right now and then."""
     real, settings = reward.score, config.read_toml(str(recipe), train.TrainConfig)
     right = RIGHT[settings.get("answer_style", "auto")]
@@ -149,7 +149,7 @@ def test_every_recipe_starts(tmp_path, tiny_folder, recipe, monkeypatch):
         tmp_path / "run",
         **{
             **settings,
-            "model": tiny_folder,
+            "model": chatty_folder,
             "steps": 1,
             "prompts_per_step": 4,
             "updates_per_step": min(4, settings.get("updates_per_step", 1)),
