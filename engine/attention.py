@@ -68,7 +68,8 @@ class Packed:
         self.begin = ends[:-1]  # of each row, its first token
         self.longest = max(lengths)
         self.ends = row_ends(lengths, device)
-        row = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+        counts = torch.tensor(lengths)
+        row = torch.arange(len(lengths)).repeat_interleave(counts, output_size=ends[-1])
         self.row = row.to(device)  # (N,)
         self.position = (torch.arange(ends[-1]) - torch.tensor(ends)[row]).to(device)  # (N,)
 

@@ -141,3 +141,25 @@ def test_only_prompts_of_one_id(tokenizer):
     assert differ([found.detach()], [wanted.detach()]) < 1e-5
     found.sum().backward()
     shared.backward()
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
+    reason="flash attention needs a CUDA GPU of Ampere or later",
+)
+@pytest.mark.parametrize("budget", [MANY, FEW])
+def test_packed_on_the_gpu_is_padded_on_the_cpu(tokenizer, budget):
+    """The kernel lets the last query of a response see all of its keys."""
+    model = make_tiny(tokenizer)
+    wanted, _ = lm.response_logprobs(model, PROMPTS, RESPONSES)
+    model = model.to("cuda", torch.bfloat16)
+    assert model.packs
+    shared = lm.SharedPrompts(model, PROMPTS, budget)
+    found, _ = shared.response_logprobs(PROMPTS, RESPONSES)
+    assert (found.cpu() - wanted).abs().max() < 0.05
+    found.sum().backward()
+    shared.backward()
+    shared_gradient = model.layers[0].mlp.down_proj.weight.grad.clone()
+    model.zero_grad()
+    lm.response_logprobs(model, PROMPTS, RESPONSES)[0].sum().backward()
+    assert differ([shared_gradient], [model.layers[0].mlp.down_proj.weight.grad]) < 0.05
