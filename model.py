@@ -257,7 +257,7 @@ class Transformer(nn.Module):
     @property
     def packs(self) -> bool:
         """Whether rows need no padding here, because there is a kernel for rows of any lengths."""
-        return has_packed_kernel(self.embed_tokens.weight, self.config.head_size)
+        return has_packed_kernel(self.device, self.dtype, self.config.head_size)
 
     def cache(self, slots: int, capacity: int) -> KVCache:
         """An empty cache for this model."""
@@ -324,11 +324,11 @@ class Transformer(nn.Module):
 
 
 class PickedLogprobs(torch.autograd.Function):
-    """log softmax(logits / temperature) at the target ids, and its entropy; logits [N, V].
+    """log softmax(logits / temperature) at the target ids; logits [N, V].
 
-    The gradient is written out, because autograd's way keeps several fp32 tensors [N, V]: of a
-    log-probability it is one-hot(target) - softmax, over the temperature. Here a few rows at a time
-    are in fp32.
+    The second result is the entropy of each row's distribution, without gradient. The gradient is
+    written out, because autograd's way keeps several fp32 tensors [N, V]: of a log-probability it
+    is one-hot(target) - softmax, over the temperature. On a CPU a few rows at a time are in fp32.
     """
 
     @staticmethod
@@ -420,10 +420,11 @@ class SharedPrompts:
     The numbers and the gradients are those of `response_logprobs`, which computes a prompt again
     for each of its responses. As in the sampler, all of a prompt but its last id is computed here:
     that id is the first that a response's row computes. The loss's gradients of the prompts' keys
-    and values add up in fp32, then go through the prompts in one backward pass.
+    and values add up in fp32 from micro-batch to micro-batch, then go through the prompts in one
+    backward pass.
 
-    held: prompt tokens whose activations stay until then. Prompts that would take more than a
-    quarter of the token budget are computed anew in backward, and none stay.
+    held: prompt tokens whose activations are kept for `backward`: all of them, if they fit into a
+    quarter of the token budget, or none; then `backward` computes the prompts again.
     """
 
     def __init__(self, model: Transformer, prompts: list[list[int]], token_budget: int):
@@ -451,7 +452,9 @@ class SharedPrompts:
                 )
             self.chunks.append(tensors)
         self.kept = [self.leaf(tensors) for tensors in zip(*self.chunks)]
-        if not rows:  # each prompt is one id
+        if not torch.is_grad_enabled():
+            self.chunks = []  # nothing will go back
+        if not rows:  # there are no prompts, or each is one id
             c = model.config
             none = model.embed_tokens.weight.new_zeros(0, c.num_key_value_heads, c.head_size)
             self.kept = [none] * (2 * c.num_hidden_layers)
@@ -459,8 +462,9 @@ class SharedPrompts:
     def leaf(self, tensors) -> torch.Tensor:
         """The chunks' keys or values of one layer as one tensor, at which backward stops."""
         joined = torch.cat(tensors).detach()
-        in_fp32 = joined.to(torch.promote_types(joined.dtype, torch.float32))
-        return in_fp32.requires_grad_(torch.is_grad_enabled())
+        if not torch.is_grad_enabled():
+            return joined
+        return joined.to(torch.promote_types(joined.dtype, torch.float32)).requires_grad_()
 
     def response_logprobs(
         self, prompts: list[list[int]], responses: list[list[int]], temperature: float = 1.0

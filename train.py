@@ -38,6 +38,7 @@ import sample
 import tasks
 from config import UserError, check_settings, check_values, flag_of, parse, run_program, setting
 from engine import memory
+from engine.attention import has_packed_kernel
 from engine.batches import micro_batches
 from engine.decoder import MOST_SLOTS, Decoder
 from engine.device import DTYPES, default_budget, pick_device, pick_dtype
@@ -250,7 +251,8 @@ class TrainConfig:
     # Memory and speed: what changes nothing but rounding.
     token_budget: int = setting(
         0,
-        "tokens per micro-batch, padding included; 0: 2048 on a CPU, 8192 on a GPU",
+        "tokens per micro-batch, padding and what prompts keep included; 0: 2048 on a CPU, 8192 on "
+        "a GPU",
         at_least=0,
         group=MACHINE,
     )
@@ -510,8 +512,13 @@ def update_in_parts(run: Run, rollouts: list, advantage: torch.Tensor, lr: float
         )
         moved = moved or stats["tokens"] > 0
         updates.append(stats)
-    torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # the sampler makes blocks of other sizes
     return updates
+
+
+# In a micro-batch of responses only keys and values of their prompts are read: so many tokens of a
+# prompt count as one token that is computed.
+PROMPT_TOKENS_PER_TOKEN = 8
 
 
 def update(
@@ -528,8 +535,8 @@ def update(
     """One optimizer step on rollouts with their advantages [B]; returns what to log of it.
 
     on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's
-    (`check_gap`). token_budget: 0 is the configuration's. Rows of advantage 0 cost no forward
-    pass, but they stay in the denominators: they are zeros of the same mean.
+    (`check_gap`). token_budget: 0 is the configuration's. Without KL, rows of advantage 0 cost no
+    forward pass, but they stay in the denominators: they are zeros of the same mean.
     """
     # 1. What the sums are divided by is counted over all rollouts, before any is left out.
     tokens = sum(len(rollout.response) for rollout in rollouts)
@@ -552,8 +559,9 @@ def update(
 
     # 4. Micro-batches: their gradients add up to that of the whole step.
     stats = dict.fromkeys(SUMMED, 0.0) | dict(gap_max=0.0, grad_norm=0.0)
-    stats["positions"] = shared.tokens
-    costs = [len(rollout.response) + len(rollout.prompt) // PROMPT_COST for rollout in rollouts]
+    costs = []
+    for rollout in rollouts:
+        costs.append(len(rollout.response) + len(rollout.prompt) // PROMPT_TOKENS_PER_TOKEN)
     for batch in micro_batches(costs, budget - shared.held, model.packs):
         rows = [rollouts[i] for i in batch]
         loss, more = micro_batch_loss(
@@ -561,11 +569,10 @@ def update(
         )
         loss.backward()
         optimizer.accumulate()
-        lengths = [len(row.response) for row in rows]
         more["loss"] = loss.item()
-        more["positions"] = sum(lengths)
         if not model.packs:
-            more["padding"] = max(lengths) * len(rows) - sum(lengths)
+            longest = max(len(row.response) for row in rows)
+            more["padding"] = longest * len(rows) - more["tokens"]
         for name in SUMMED:
             stats[name] += more.get(name, 0)
         stats["gap_max"] = larger(stats["gap_max"], more["gap_max"])
@@ -584,11 +591,8 @@ def update(
     return stats
 
 
-# What a token of a prompt costs in a micro-batch of its responses, where only its keys and values
-# are read: at the most this part of a token that is computed.
-PROMPT_COST = 8
-# What `update` sums over its micro-batches. Positions: each prompt's once, and the responses'.
-SUMMED = ("loss", "entropy", "gap_sum", "clipped", "kl", "tokens", "positions", "padding")
+# What `update` sums over its micro-batches.
+SUMMED = ("loss", "entropy", "gap_sum", "clipped", "kl", "tokens", "padding")
 
 
 def micro_batch_loss(
@@ -782,7 +786,7 @@ def update_metrics(updates: list[dict], has_kl: bool) -> dict:
     """
     total = {name: sum(stats[name] for stats in updates) for name in SUMMED}
     tokens = total["tokens"]
-    computed = total["positions"] + total["padding"]
+    computed = tokens + total["padding"]
     # The gap of the first one that trained; later ones are meant to differ from the sampler.
     trained = [stats for stats in updates if stats["tokens"]]
     gap_mean = None
@@ -798,7 +802,7 @@ def update_metrics(updates: list[dict], has_kl: bool) -> dict:
         "logprob_gap_max": gap_max,
         "clip_share": total["clipped"] / tokens if tokens else None,
         "kl": total["kl"] / tokens if tokens and has_kl else None,
-        # of what the update computed on
+        # of the responses that the update computed
         "padding_share": total["padding"] / computed if computed else None,
     }
 
@@ -1161,7 +1165,14 @@ def plan_memory(
     longest: tokens of a prompt. A UserError if it cannot fit. --memory-gb limits a GPU; on a CPU it
     is only what must suffice.
     """
-    setup = memory.setup_of(config, longest, budget, dtype.itemsize, device.type == "cuda")
+    setup = memory.setup_of(
+        config,
+        longest,
+        budget,
+        dtype.itemsize,
+        gpu=device.type == "cuda",
+        kernel=has_packed_kernel(device, dtype, shape.head_size),
+    )
     gb = config.memory_gb
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info()

@@ -50,11 +50,11 @@ class Causal:
 # ---------------------------------------------------------------- rows without padding
 
 
-def has_packed_kernel(weight, head_size: int) -> bool:
+def has_packed_kernel(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
     """Whether there is a kernel for packed rows: flash attention, in 16 bits, from Ampere on."""
-    if not weight.is_cuda or weight.dtype not in (torch.bfloat16, torch.float16):
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
-    if torch.cuda.get_device_capability(weight.device) < (8, 0):
+    if torch.cuda.get_device_capability(device) < (8, 0):
         return False
     return head_size % 8 == 0 and head_size <= 256
 
@@ -142,28 +142,28 @@ class Keeping:
 class AfterPrompt:
     """Responses that go on from prompts which were computed once for all of them.
 
-    B rows of T tokens, padded on the right. kept: keys and values of the prompts' tokens, [N, K, D]
-    in turns, layer by layer; begin and lengths: of each row's prompt, its first token in there and
-    how many tokens it has.
+    B rows of T tokens, padded on the right. kept: keys and values of the prompts' tokens, [M, K, D]
+    in turns, layer by layer. begin, before: of each row's prompt, its first token in there, and how
+    many of its ids are in there: all but the last, which the row itself computes.
     """
 
     def __init__(
-        self, kept: list, begin: list[int], lengths: list[int], width: int, heads: int, dtype
+        self, kept: list, begin: list[int], before: list[int], width: int, heads: int, dtype
     ):
         device = kept[0].device
         self.kept = kept
         self.kv_heads = kept[0].shape[1]
-        self.rows = len(lengths)
+        self.rows = len(before)
         self.width = width
-        self.before = max(lengths)
-        self.longest = self.before + width
-        length = torch.tensor(lengths, device=device)[:, None]
+        longest_before = max(before)
+        self.longest = longest_before + width
+        length = torch.tensor(before, device=device)[:, None]
         steps = torch.arange(width, device=device)
         self.position = (length + steps).flatten()  # (B * T,)
         # Prompts are padded on the left, so that a response follows its prompt: column s of row b
         # is token `place` of the prompts.
-        column = torch.arange(self.before, device=device)
-        missing = self.before - length  # (B, 1)
+        column = torch.arange(longest_before, device=device)
+        missing = longest_before - length  # (B, 1)
         place = torch.tensor(begin, device=device)[:, None] + column - missing  # (B, S)
         self.place = place.clamp_min(0).flatten()
         in_prompt = (column >= missing)[:, None].expand(-1, width, -1)  # (B, T, S)
@@ -183,7 +183,7 @@ class AfterPrompt:
         return by_token(out, self.rows, self.width)
 
     def with_prompt(self, kept, new):
-        """[B, S + T, K, D] of prompts and responses, from kept [N, K, D] and new [B * T, K, D]."""
+        """[B, S + T, K, D] of prompts and responses, from kept [M, K, D] and new [B * T, K, D]."""
         prompts = kept.index_select(0, self.place).to(new.dtype)
         shape = (self.rows, -1, *new.shape[1:])
         return torch.cat((prompts.view(shape), new.view(shape)), dim=1)
@@ -192,11 +192,11 @@ class AfterPrompt:
 class PackedAfterPrompt:
     """The same without padding: responses of any lengths, one after another."""
 
-    def __init__(self, kept: list, begin: list[int], lengths: list[int], new: list[int]):
+    def __init__(self, kept: list, begin: list[int], before: list[int], new: list[int]):
         device = kept[0].device
         self.kept = kept
         self.new = new
-        self.both = [before + after for before, after in zip(lengths, new)]
+        self.both = [old + added for old, added in zip(before, new)]
         self.longest = max(self.both)
         self.query_ends = row_ends(new, device)
         self.key_ends = row_ends(self.both, device)
@@ -204,8 +204,8 @@ class PackedAfterPrompt:
         place = []  # of each key, its token in the kept ones, or behind them among the new ones
         first = len(kept[0])
         for row in range(len(new)):
-            position += range(lengths[row], self.both[row])
-            place += range(begin[row], begin[row] + lengths[row])
+            position += range(before[row], self.both[row])
+            place += range(begin[row], begin[row] + before[row])
             place += range(first, first + new[row])
             first += new[row]
         self.position = torch.tensor(position, device=device)

@@ -40,13 +40,19 @@ class Setup:
     states: str = "fp32"  # of AdamW
     reference: bool = False
     width: int = 2  # bytes of the compute type; at 4 the weights are their own masters
-    gpu: bool = True  # it computes there, with a kernel for attention
+    gpu: bool = True  # it computes there
+    kernel: bool = True  # with a kernel for attention, which keeps no weights
     prompts: int = 0  # tokens of an optimizer step's prompts, each counted once
     resident: bool = False  # the KV cache stays during the update
 
 
 def setup_of(
-    settings, prompt_tokens: int, token_budget: int, width: int = 2, gpu: bool = True
+    settings,
+    prompt_tokens: int,
+    token_budget: int,
+    width: int = 2,
+    gpu: bool = True,
+    kernel: bool = True,
 ) -> Setup:
     """The setup of a train.TrainConfig; slots as they stand there."""
     return Setup(
@@ -59,6 +65,7 @@ def setup_of(
         reference=settings.kl_coef != 0,
         width=width,
         gpu=gpu,
+        kernel=kernel,
         prompts=math.ceil(settings.prompts_per_step / settings.updates_per_step) * prompt_tokens,
     )
 
@@ -137,7 +144,7 @@ def update_bytes(shape, setup: Setup) -> tuple[float, float]:
     tied = shape.tie_word_embeddings
     N = max(setup.token_budget, setup.tokens)  # a row above the budget stands alone
     layer = layer_bytes(shape, width)
-    if not setup.gpu:
+    if not setup.kernel:
         # Attention written out keeps its weights, in fp32 and in the compute type.
         copies = 4 if width == 4 else 4 + width
         layer += copies * shape.num_attention_heads * setup.tokens

@@ -128,7 +128,7 @@ def traced_groups(shape, groups: int, size: int, prompt: int, response: int, bud
             p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
         prompts = [[1 + group] * prompt for group in range(groups) for _ in range(size)]
         shared = lm.SharedPrompts(model, prompts, budget)
-        costs = [response + prompt // train.PROMPT_COST] * len(prompts)
+        costs = [response + prompt // train.PROMPT_TOKENS_PER_TOKEN] * len(prompts)
         for batch in train.micro_batches(costs, budget - shared.held):
             responses = [[1] * response] * len(batch)
             rows = [prompts[i] for i in batch]
@@ -143,7 +143,7 @@ def test_an_update_with_shared_prompts_takes_no_more_than_is_estimated(
 ):
     shape = dataclasses.replace(SHAPES["qwen2.5-0.5b"], num_hidden_layers=6)
     found = traced_groups(shape, groups, size, prompt, response, 2048)
-    setup = Setup(1, prompt + response, 2048, gpu=False, prompts=groups * prompt)
+    setup = Setup(1, prompt + response, 2048, kernel=False, prompts=groups * prompt)
     assert found < sum(memory.update_bytes(shape, setup)) / 1e9 < 1.7 * found
 
 
