@@ -340,8 +340,7 @@ class PickedLogprobs(torch.autograd.Function):
         for rows, wanted in in_parts(logits, targets):
             logprobs = tempered(rows, temperature).log_softmax(1)
             picked.append(logprobs.gather(1, wanted[:, None])[:, 0])
-            # The product of a row and a column needs no third tensor [rows, V].
-            entropy.append(-torch.bmm(logprobs.exp()[:, None], logprobs[:, :, None]).flatten())
+            entropy.append(-logprobs.exp().mul_(logprobs).sum(1))
         entropy = torch.cat(entropy)
         ctx.mark_non_differentiable(entropy)
         return torch.cat(picked), entropy
@@ -365,7 +364,8 @@ class PickedLogprobs(torch.autograd.Function):
 def tempered(logits, temperature: float):
     """Logits over the temperature, in fp32."""
     # A tensor of one number makes the quotient fp32 in one pass; a plain number would not.
-    return logits / torch.full((1,), temperature, dtype=torch.float32, device=logits.device)
+    divisor = torch.full((1,), temperature, dtype=torch.float32, device=logits.device)
+    return (logits / divisor).float()
 
 
 def in_parts(logits, targets):

@@ -27,9 +27,9 @@ def found(model, prompts=PROMPTS, responses=RESPONSES):
     return [logprobs.detach(), entropy, *(p.grad for p in model.parameters())]
 
 
-def as_one_row(q, k, v, lengths):
+def as_one_row(q, k, v, lengths, key_lengths):
     """The fault of packed rows that see each other."""
-    return attend_one_by_one(q, k, v, [sum(lengths)])
+    return attend_one_by_one(q, k, v, [sum(lengths)], [sum(key_lengths)])
 
 
 def differ(a, b) -> float:
@@ -116,12 +116,12 @@ def test_the_kernel_computes_what_the_loop_computes(kv_heads):
 
     kernel = outcome(lambda *x: rows.attend(0, *x), q, k, v)
     plain = outcome(
-        lambda *x: attend_one_by_one(*x, lengths),
+        lambda *x: attend_one_by_one(*x, lengths, lengths),
         *(x.detach().float().requires_grad_() for x in (q, k, v)),
     )
     assert differ(kernel, plain) < 2e-2
     other = outcome(
-        lambda *x: attend_one_by_one(*x, [sum(lengths)]),
+        lambda *x: attend_one_by_one(*x, [sum(lengths)], [sum(lengths)]),
         *(x.detach().float().requires_grad_() for x in (q, k, v)),
     )
     assert differ(kernel, other) > 0.1  # the fault shows

@@ -198,9 +198,9 @@ def test_packed_rows_have_the_log_probs_and_gradients_of_padded_ones(
     assert largest(gradient, padded_gradient) < LIMIT * scale
     exact = attention.attend_one_by_one
 
-    def as_one_row(q, k, v, lengths):
+    def as_one_row(q, k, v, lengths, key_lengths):
         """The fault of packed rows that see each other."""
-        return exact(q, k, v, [sum(lengths)])
+        return exact(q, k, v, [sum(lengths)], [sum(key_lengths)])
 
     monkeypatch.setattr(attention, "attend_one_by_one", as_one_row)
     packed, gradient = log_probs_and_a_gradient(ours, our_tokenizer)

@@ -343,9 +343,9 @@ def test_prompts_prefilled_without_padding_are_those_with_it(
     assert max(sizes) <= max(prefill_tokens, 4)
     one_by_one = attention.attend_one_by_one
 
-    def all_as_one(q, k, v, lengths):
+    def all_as_one(q, k, v, lengths, key_lengths):
         """The fault of rows that see each other."""
-        return one_by_one(q, k, v, [sum(lengths)])
+        return one_by_one(q, k, v, [sum(lengths)], [sum(key_lengths)])
 
     monkeypatch.setattr(attention, "attend_one_by_one", all_as_one)
     found = sample.generate(tiny, tokenizer, prompts, Sampling(20), n=2, prefill_tokens=100)
