@@ -269,6 +269,7 @@ def run(tmp_path_factory):
             max_new_tokens=12,
             eval_problems=1,
             device="cpu",
+            dtype="fp32",
             out=str(tmp_path_factory.mktemp("real") / "run"),
         )
         run = train.open_run(settings)
