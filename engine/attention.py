@@ -65,7 +65,6 @@ class Packed:
     def __init__(self, lengths: list[int], device):
         ends = [0, *itertools.accumulate(lengths)]
         self.lengths = lengths
-        self.begin = ends[:-1]  # of each row, its first token
         self.longest = max(lengths)
         self.ends = row_ends(lengths, device)
         counts = torch.tensor(lengths)

@@ -5,9 +5,9 @@ import torch
 from config import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# On a CPU with bf16 products, models that are narrower than this lose more by the conversions than
-# they gain by the products.
-WIDE = 384
+# On a CPU with bf16 products, models that are narrower than this gain nothing by them
+# (docs/speed.md has a step's time by width).
+WIDE = 256
 
 
 def pick_device(name: str) -> torch.device:

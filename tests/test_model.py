@@ -289,3 +289,21 @@ def test_no_tensor_of_logits_exceeds_256_mb_forward_or_backward(tied, monkeypatc
     assert 128e6 < largest() <= 256e6
     monkeypatch.setattr(lm, "LOGITS_BYTES", 2**40)
     assert largest() == 442 * V * 4 > 256e6  # the fault shows
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 3, 100])
+def test_the_gradient_that_is_written_out_is_autograds(rows_at_a_time, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, 50, generator=generator, requires_grad=True)
+    targets = torch.randint(50, (7,), generator=generator)
+    weights = torch.randn(7, generator=generator)
+    monkeypatch.setattr(lm, "CACHED_BYTES", rows_at_a_time * 4 * 50)
+    found, entropy = lm.PickedLogprobs.apply(logits, targets, 0.7)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), logits)
+    logprobs = (logits / 0.7).log_softmax(1)
+    expected = logprobs[torch.arange(7), targets]
+    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), logits)
+    assert (found - expected).abs().max() < 1e-5
+    assert (gradient - expected_gradient).abs().max() < 1e-5
+    assert (entropy + (logprobs.exp() * logprobs).sum(1)).abs().max() < 1e-5
+    assert not entropy.requires_grad

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import config
 import grpo
@@ -14,6 +15,7 @@ import reward
 import sample
 import tasks
 import train
+from engine.device import pick_dtype
 from storage import pinned, runs
 
 pytestmark = pytest.mark.usefixtures("varied_reward")
@@ -340,3 +342,33 @@ def test_bf16_compute_keeps_fp32_masters_through_a_checkpoint(tmp_path, tiny_fol
         json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
     ]
     assert lines[1]["logprob_gap_max"] < 1  # rounding in bf16, not another distribution
+
+
+def test_more_updates_than_groups_are_refused():
+    with pytest.raises(config.UserError, match="a step has 2 groups to divide"):
+        train.TrainConfig(prompts_per_step=2, updates_per_step=3)
+
+
+def test_groups_are_logged_as_often_as_asked_for(tmp_path, tiny_folder):
+    """Step 1, every second step, and the last one, which is evaluated."""
+    run_of(tmp_path / "run", tiny_folder, steps=5, eval_every=9, rollouts_every=2)
+    lines = (tmp_path / "run" / "rollouts.jsonl").read_text().splitlines()
+    assert sorted({json.loads(line)["step"] for line in lines}) == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "name,multiplies,width,expected",
+    [
+        ("auto", True, 576, torch.bfloat16),
+        ("auto", True, 128, torch.float32),
+        ("auto", False, 576, torch.float32),
+        ("bf16", False, 128, torch.bfloat16),
+        ("fp32", True, 576, torch.float32),
+    ],
+)
+def test_the_compute_type_on_a_cpu(monkeypatch, name, multiplies, width, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: multiplies)
+    dtype, why = pick_dtype(name, torch.device("cpu"), width)
+    assert dtype == expected and why
+    with pytest.raises(config.UserError, match="--dtype fp8: choose auto, fp32, bf16"):
+        train.TrainConfig(dtype="fp8")
