@@ -1,7 +1,7 @@
 """What a response does on its way to the answer: behaviours, and where the first right answer is.
 
-    reflection    the 15 keywords of the Dr. GRPO paper (arXiv 2503.20783); its second test, a
-                  language model, is left out
+    reflection    the 15 keywords of the Dr. GRPO paper (arXiv 2503.20783), and what they are in
+                  Chinese; its second test, a language model, is left out
     verification, backtracking, subgoals, backward
                   the four of Cognitive Behaviors (arXiv 2503.01307), which has a language model
                   count them
@@ -51,10 +51,23 @@ WE = (
 )
 # What the embedded base judges: a result, or a person's statement.
 VERDICT = r"(?:=[0-9]{1,3}|says (?:true|false))"
+# Where one goes back to in thought
+TO_EARLIER_WORK = (
+    r" to (?:where|when|what)\b| to \([0-9]| to (?:(?:the|my|our|that|this) )?(?:[a-z]{1,12} ){0,2}"
+    r"(?:step|start|beginning|problem|question|equation|expression|statement|definition|case"
+    r"|assumption|calculation|computation|condition|constraint|clue|formula|approach|method|idea"
+    r"|drawing board)s?\b"
+)
 NUMBER = r"-?[0-9]+(?:\.[0-9]+)?"
 
+# What the keywords are in Chinese: 重新检查 is recheck, 再想想 is think again.
+IN_CHINESE = (
+    "重新(?:检查|检验|核对|思考|考虑|评估|审视|审题|分析|验证|验算|计算)",
+    "再(?:次|一次|仔细)?(?:检查|检验|核对|思考|考虑|验证|验算|想一?想|想一下|算一[遍次])",
+    "复查|反思|回顾(?:一下)?(?:步骤|解题|过程)",
+)
 # Anywhere, inside words too, as the paper's own count has it: "rechecking" is "recheck".
-REFLECTION = KEYWORDS
+REFLECTION = (*KEYWORDS, *IN_CHINESE)
 
 VERIFICATION = (
     rf"{WE} (?:just |now |quickly |also )?(?:re-?|double[- ])?(?:check|verify|confirm)\b",
@@ -72,8 +85,10 @@ VERIFICATION = (
 )
 
 BACKTRACKING = (
-    # It is said of oneself, not of a traveller.
-    rf"{WE} (?:go back|start over|start again|back-?track|try again|undo)\b",
+    # It is said of oneself, not of a traveller; and who goes back to the store does not think.
+    rf"{WE} (?:start over|start again|back-?track|try again|undo)\b",
+    rf"{WE} go back(?=[.,;:!?\n]|$| (?:over|a step|one step)\b"
+    rf"| and (?:re|check|verify|look|see|fix|correct|think|solve|count|try|use)|{TO_EARLIER_WORK})",
     r"\bback-?tracking\b",
     r"\bdead end\b",
     r"\b(?:this|that|it) "

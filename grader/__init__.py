@@ -6,6 +6,8 @@
     lexer.py    mathematical text to tokens; the names of units
     values.py   the value of a tree, exact or with 60 digits
     regions.py  sets of real numbers
+    forms.py    answers of a form of their own: 1, 2, ..., 10; vectors in i, j, k; letters as ends
+    wording.py  qualifiers behind an answer, and answers in words
 
 `grade_answer(prediction, gold)` is the whole way; its rules stand in compare.py.
 """

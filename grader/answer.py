@@ -6,29 +6,110 @@ the last sentence. A sentence that hedges has no answer.
 """
 
 import re
+from typing import NamedTuple
 
-from grader.lexer import TEXT, Unfit, clean, unpunctuated
+from grader.lexer import CHANGES, TEXT, Unfit, clean, unpunctuated
 from grader.parser import LONGEST, parse
 from grader.values import contains
+from grader.wording import qualified, same_saying
 
 # ---------------------------------------------------------------- boxes
 
-BOXES = ("\\boxed{", "\\boxed {", "\\fbox{")
+BOXES = ("\\boxed{", "\\fbox{")
+SPACED_BOX = re.compile(r"(\\(?:boxed|fbox))\s+(?=\{)")
+BARE_BOX = re.compile(r"\\boxed ([^ {}$]{1,50})\$?\.?\Z")  # \boxed 5, as LaTeX allows
+LONGEST_BARE_BOX = 100  # characters
 LONGEST_BOX = 2000  # characters inside \boxed{}: what is longer counts as not closed
+MOST_WRAPPINGS = 3  # boxes that hold nothing but a box
 MOST_BOXES = 100  # boxes that are tried, from the last: a bound on what unclosed ones can cost
 # \{ and \} are text to LaTeX: matched first, so that they are not counted.
 BRACES = re.compile(r"\\[{}]|[{}]")
+# Between two boxes of one answer: a comma or a connective, signs of formulas, the next one's name.
+BETWEEN_BOXES = re.compile(
+    r"(?:[$ \n.&]|\\[()\[\],;:! ]|\\q?quad ?|\\\\)*"
+    r"(?:[,;]|\\text ?\{[ ,]*(?:and|or|nor)? ?\}|\b(?:and|or|nor)\b)"
+    r"(?:[$ \n,&]|\\[()\[\],;:! ]|\\q?quad ?|\\\\|\\text ?\{[ ,]*(?:and|or)? ?\}|\b(?:and|or)\b)*"
+    r"(?:[A-Za-z](?:_\{?\w\}?)? ?= ?)?"
+)
+EITHER = re.compile(r"\bn?or\b")
+LONGEST_BETWEEN = 60  # characters
+
+
+class Box(NamedTuple):
+    """A box in a text: it goes from `start` on, what it holds from `inside` to `closing`."""
+
+    start: int
+    inside: int
+    closing: int
 
 
 def last_boxed(text: str) -> str | None:
-    """The content of the last balanced `\\boxed{...}` or `\\fbox{...}`, None where there is none.
+    r"""What the last `\boxed{...}` or `\fbox{...}` of a text says, None where there is none.
 
-    It has at most LONGEST_BOX characters. The search goes from the last box to the first. No scan
-    passes the start of a box that was not closed, because whatever contains an open box is open
-    itself; so a box that can close has a `}` before that start.
+    Of boxes in each other the outer one counts. Boxes with nothing but a comma, `and` or `or`
+    between them are one answer of several parts. `\boxed 5` is a box. What one box holds has at
+    most LONGEST_BOX characters.
     """
-    end = len(text)  # what stands from here on is done with
-    last = dict.fromkeys(BOXES, len(text))  # where each kind of box begins for the last time
+    text = SPACED_BOX.sub(r"\1", text)
+    bare = bare_box(text)
+    if bare is not None:
+        return bare
+    box = last_box(text, len(text))
+    if box is None:
+        return None
+    said = content(text, box)
+    parts = {said: ""}  # each said once, in their order: what stands behind it
+    for _ in range(MOST_BOXES):
+        previous = last_box(text, box.start)
+        if previous is None:
+            break
+        between = text[previous.closing + 1 : box.start]
+        if len(between) > LONGEST_BETWEEN:
+            break
+        if BETWEEN_BOXES.fullmatch(between) is None:
+            break
+        box = previous
+        said = content(text, box)
+        if said not in parts:
+            parts[said] = " or " if EITHER.search(between) else ", "
+    found = ""
+    for said, joiner in reversed(parts.items()):
+        found += said + joiner
+    return found
+
+
+def bare_box(text: str) -> str | None:
+    r"""The 5 of `\boxed 5` at the end of a text, None of any other."""
+    end = " ".join(text[-LONGEST_BARE_BOX:].split())
+    place = end.rfind("\\boxed")
+    if place < 0:
+        return None
+    bare = BARE_BOX.match(end, place)
+    if bare is None:
+        return None
+    return bare[1]
+
+
+def content(text: str, box: Box) -> str:
+    """What a box holds, without the boxes that hold all of it."""
+    inside = text[box.inside : box.closing]
+    for _ in range(MOST_WRAPPINGS):
+        bare = inside.strip()
+        mark = next(filter(bare.startswith, BOXES), None)
+        if mark is None or closing_brace(bare, len(mark), len(bare)) != len(bare) - 1:
+            break
+        inside = bare[len(mark) : -1]
+    return inside
+
+
+def last_box(text: str, end: int) -> Box | None:
+    """The last balanced box that closes before `end`, of boxes in each other the outer one.
+
+    The search goes from the last box to the first. No scan passes the start of a box that was not
+    closed, because whatever contains an open box is open itself; so a box that can close has a `}`
+    before that start.
+    """
+    last = dict.fromkeys(BOXES, end)  # where each kind of box begins for the last time
     for _ in range(MOST_BOXES):
         end = text.rfind("}", 0, end) + 1
         for box, start in last.items():
@@ -40,14 +121,37 @@ def last_boxed(text: str) -> str | None:
         inside = last[box] + len(box)
         closing = closing_brace(text, inside, min(end, inside + LONGEST_BOX + 1))
         if closing is not None:
-            return text[inside:closing]
+            return outermost(text, Box(last[box], inside, closing), end)
         end = last[box]
     return None
 
 
-def closing_brace(text: str, start: int, end: int) -> int | None:
-    """Where the brace closes that was opened just before `start`; None if not before `end`."""
-    depth = 1
+def outermost(text: str, box: Box, end: int) -> Box:
+    """The outermost box around this one that closes before `end`; itself if there is none."""
+    found = box
+    closed = 0  # braces that close between here and the box
+    opened = 0  # braces of no box that are open there
+    before = BRACES.finditer(text, max(0, box.start - LONGEST_BOX), box.start)
+    for brace in reversed(list(before)):
+        if brace[0] == "}":
+            closed += 1
+        elif brace[0] == "{" and closed:
+            closed -= 1
+        elif brace[0] == "{" and text.endswith(BOXES, 0, brace.end()):
+            inside = brace.end()
+            longest = min(end, inside + LONGEST_BOX + 1)
+            closing = closing_brace(text, found.closing + 1, longest, 1 + opened)
+            if closing is None:
+                break
+            found = Box(text.rindex("\\", 0, inside), inside, closing)
+            opened = 0
+        elif brace[0] == "{":
+            opened += 1
+    return found
+
+
+def closing_brace(text: str, start: int, end: int, depth: int = 1) -> int | None:
+    """Where the last of `depth` braces open at `start` closes; None if not before `end`."""
     for brace in BRACES.finditer(text, start, end):
         if brace[0] == "{":
             depth += 1
@@ -58,32 +162,17 @@ def closing_brace(text: str, start: int, end: int) -> int | None:
     return None
 
 
-BARE_BOX = re.compile(r"\\boxed ([^ {}$]{1,50})\$?\.?\Z")  # \boxed 5, as LaTeX allows
-TWO_BOXES = re.compile(r"\}[$ ]*(?:or|nor)[$ ]*\\boxed\{")
-
-
-def answer_in_box(text: str) -> str:
-    """The content of the last box, of boxes in each other the outer one.
-
-    Two boxes with `or` between them are no answer, "".
-    """
-    text = text.replace("\\boxed{\\boxed{", "\\boxed{{")
-    end = joined_lines(text[-LONGEST:])
-    if "\\boxed" in end:
-        bare = BARE_BOX.search(end, end.rfind("\\boxed"))
-        if bare:
-            return bare[1]
-        if TWO_BOXES.search(end):
-            return ""
-    return without_lead(joined_lines(last_boxed(text) or ""))
-
-
 # ---------------------------------------------------------------- texts
 
 SYNONYMS = {
     "dne": "does not exist",
     "no solutions": "no solution",
     "no real solutions": "no real solution",
+    "divergent": "diverges",
+    "diverge": "diverges",
+    "does not converge": "diverges",
+    "convergent": "converges",
+    "converge": "converges",
 }
 # Texts that are words, so that capitals and hyphens say nothing
 IN_WORDS = re.compile(r"[A-Za-z0-9', ]*[A-Za-z]{3}[A-Za-z0-9', -]*|[Nn][Oo]")
@@ -91,6 +180,16 @@ IN_WORDS = re.compile(r"[A-Za-z0-9', ]*[A-Za-z]{3}[A-Za-z0-9', -]*|[Nn][Oo]")
 LEAD = re.compile(
     r"\A(?:\\(?:" + TEXT + r") ?\{(?: |[.,:=]|so|thus|hence|therefore|the|final|answer|value|result"
     r"|is|are|of|we|get|have|it|that)+\}|\\approx|\\simeq|≈|~) ?",
+    re.I,
+)
+ITALIC = re.compile(r"(?<![\w}_$\\])_(?=[^ _{])([^_\n]{1,100})_(?![\w{])")
+# Signs of dollars in running text would else be taken for those of formulas: $5 - $3 = $2
+AMOUNT = re.compile(r"(?<![\\\w$])\$(?=\d)")
+NO_FORMULA = re.compile(r"(?<![\\$])\$(?!\$)[^$\n]{0,80}(?:[-+*/=×]|\band|\bor|\bto|\bof) ?\$\d")
+# A clause behind a value says what it is: ", which is the total"
+CLAUSE = re.compile(
+    r"\s?, (?:which|who|where|so|in|as|since|because|making|giving|leaving|that|meaning|thus|hence"
+    r"|therefore|altogether|overall|total|respectively)\b[^\d]*\Z",
     re.I,
 )
 BOLD = re.compile(r"(?<![\w)*])(\*\*?)(?=[^ *])([^*\n]{1,300})\1(?![\w(*])")
@@ -106,13 +205,13 @@ DENIED = re.compile(
 HEDGES = re.compile(
     r"\b(?:or|either|neither|nor|maybe|perhaps|possibly|probably|might|could|not|no|cannot|can't"
     r"|isn't|aren't|doesn't|never|unless|wrong|wait|but|actually|instead|approximately|about|around"
-    r"|between|least|most|less|more|longer|fewer|than|except|options)\b",
+    r"|between|least|most|less|more|longer|fewer|than|except|options|forall|exists)\b",
     re.I,
 )
 INNER = r"([^\\]{0,300}(?:\\[^)\]][^\\]{0,300}){0,40})"  # of \( \) and \[ \], bounded
-SPAN = re.compile(r"\$([^$]+)\$|\\\(" + INNER + r"\\\)|\\\[" + INNER + r"\\\]")
+SPAN = re.compile(r"(?<!\\)\$((?:[^$\\]|\\.)+)\$|\\\(" + INNER + r"\\\)|\\\[" + INNER + r"\\\]")
 TAIL = re.compile(
-    r"(?:\b(?:is|are|equals|be|was|gives?|get|obtain)\b|=) ?:? ?"
+    r"(?:\b(?:is|are|equals|be|was|gives?|get|obtain)\b|\b(?:it|that)['’]s\b|=) ?:? ?"
     r"((?:exactly|clearly) )?([^=]{1,200})\Z"
 )
 
@@ -130,7 +229,8 @@ def literal(text: str) -> str:
     if not IN_WORDS.fullmatch(text):
         return text
     text = " ".join(text.lower().replace("-", " ").split())
-    text = re.sub(r"^(?:an?|the) ", "", text)
+    text = re.sub(r"^(?:an?|the|there (?:is|are|exists?)) ", "", text)
+    text = re.sub(r"^(?:it|series|integral|limit) (?:is )?(?=[a-z ]+ver|does|ver)", "", text)
     if text in SYNONYMS:
         return SYNONYMS[text]
     return re.sub(r"(?<= )([a-z]{3,})s$", r"\1", text)
@@ -141,7 +241,11 @@ def same_words(said: str, gold: str) -> bool:
     if len(said) > LONGEST:
         return False
     try:
-        return literal(said) == literal(gold) and bool(re.search(r"[\w\\]", gold))
+        told = literal(said)
+        asked = literal(gold)
+        if told == asked:
+            return bool(re.search(r"[\w\\]", gold))
+        return same_saying(told, asked)
     except Unfit:
         return False
 
@@ -165,9 +269,10 @@ def without_lead(text: str) -> str:
 
 
 def is_mathematics(text: str) -> bool:
-    """Whether all of a text is mathematics: no sentence, no single word."""
+    """Whether all of a text is mathematics: no sentence, no single word, qualifiers aside."""
     try:
-        return not contains(parse(text), "words")
+        tree = parse(qualified(text).text)
+        return contains(tree, "cases") or not contains(tree, "words")
     except (Unfit, RecursionError):
         return False
 
@@ -181,7 +286,10 @@ def answer_part(text: str) -> str:
     if "<think>" in text:
         return ""
     if "<answer>" in text:
-        return text.rpartition("<answer>")[2].partition("</answer>")[0]
+        inside, closed, _ = text.rpartition("<answer>")[2].partition("</answer>")
+        if not closed:
+            return ""
+        return inside
     return text
 
 
@@ -189,13 +297,14 @@ def final_answer(text: str) -> str:
     """The answer in a prediction, "" where there is none (rules: top of the file)."""
     text = answer_part(text)
     if "\\boxed" in text or "\\fbox" in text:
-        return answer_in_box(text)
+        return without_lead(joined_lines(last_boxed(text) or ""))
     if "####" in text:
         text = text.rpartition("####")[2].strip().partition("\n")[0]
     was_cut = len(text) > 4 * LONGEST
     text = joined_lines(text[-4 * LONGEST :])
     was_cut = was_cut or len(text) > LONGEST
-    text = BOLD.sub(r"\2", text[-LONGEST:])
+    text = with_amounts(BOLD.sub(r"\2", text[-LONGEST:]))
+    text = ITALIC.sub(r"\1", text)
     text = without_lead(MARKUP.sub("", text).strip())
     if not was_cut and is_mathematics(text):
         return text
@@ -203,6 +312,23 @@ def final_answer(text: str) -> str:
     if stated is not None:
         return first_sentence(stated)
     return last_value(text, was_cut)
+
+
+def with_amounts(text: str) -> str:
+    """The text with the signs of dollars as such, if they cannot be those of formulas."""
+    if NO_FORMULA.search(text):
+        return AMOUNT.sub(lambda _: r"\$", text)
+    return text
+
+
+def without_clause(text: str) -> str:
+    """The value before a clause that only says what it is; a clause that hedges stays."""
+    clause = CLAUSE.search(text)
+    if clause is None or not re.search(r"\d", text):
+        return text
+    if HEDGES.search(clause[0]) or CHANGES & set(re.findall("[a-z]+", clause[0].lower())):
+        return text
+    return text[: clause.start()]
 
 
 def gold_answer(gold: str) -> str:
@@ -237,7 +363,7 @@ def first_sentence(text: str) -> str:
     sentences = re.split(r"\. |\n", text.strip() + " ", maxsplit=1)
     if len(sentences) == 2 and re.search(r"\d", sentences[1]):
         return ""
-    return without_lead(sentences[0].strip())
+    return without_lead(without_clause(sentences[0].strip()))
 
 
 def last_value(text: str, was_cut: bool) -> str:
@@ -249,7 +375,7 @@ def last_value(text: str, was_cut: bool) -> str:
     whole = text
     if was_cut:
         whole = ""
-    last = re.split(r"(?<=[.!?]) |\n", text)[-1]
+    last = without_clause(re.split(r"(?<=[.!?]) |\n", text)[-1])
     words = SPAN.sub(" ", last)
     if not re.search(r"[A-Za-z]{2}", words) or len(last.split()) < 3:
         return whole

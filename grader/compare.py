@@ -11,6 +11,7 @@ count.
     40_9                                the base may be left out, the digits not
     words and choices                   as text: \text{(A)} is A
     1 or 2                              two answers: not 1
+    for all x, k in Z, mod 7, t > 0     kept beside the answer (wording.py)
 
 Exact needs exact: 0.333 is not 1/3, unless the gold states an error. Model text is never evaluated:
 parser.py makes a tree of it, whose kinds it lists; length, depth, digits and powers are bounded, so
@@ -31,8 +32,19 @@ from grader.answer import (
     plain,
     same_words,
 )
+from grader.forms import (
+    beside,
+    has_dots,
+    interval_with_letters,
+    renamed,
+    same_progression,
+    vector,
+    with_constants_of,
+    with_otherwise,
+    without_degrees,
+)
 from grader.lexer import TEXT, Unfit
-from grader.parser import LONGEST, parse
+from grader.parser import LONGEST, parse, parse_names, possible_functions
 from grader.regions import TURNED, same_region
 from grader.values import (
     NOT_A_NUMBER,
@@ -45,29 +57,33 @@ from grader.values import (
     is_name,
     mp_context,
     numeric_value,
+    points_for,
     same_value,
     sample_points,
+    settled_value,
     variables_of,
 )
+from grader.wording import (
+    limits_only_argument,
+    qualified,
+    same_choices,
+    same_phrase,
+    same_saying,
+    same_sets,
+    with_letters_of,
+)
 
+NUMBERS_THAT_NAME = (("const", "e"), ("const", "i"))  # in e = 5
 MOST_ELEMENTS = 40  # of a list: matching takes their square
 
 
 # ---------------------------------------------------------------- texts
 
-# "..., k \in \mathbb{Z}", "where k is an integer", "for any constant C" at the end
-CONDITION = re.compile(
-    r"[,;]? ?(?:\\ )?(?:\\(?:text|mbox)\{,? ?(?:where|with|for(?: any| all)?)? ?\}"
-    r"|where|with|for(?: any| all)?)? ?"
-    r"\(?[kmn] ?(?:\\in ?\\(?:math(?:bb|bf)|Bbb|bf) ?\{?[ZN]\}?(?:\^[+*]|_\+)?"
-    r"|(?:\\text\{)? ?(?:is )?an(?:y)? (?:positive )?integer\}?)\)?\Z"
-    r"|,? ?\\text\{ ?for (?:any|all|some) (?:real )?constants? ?\} ?[a-zA-Z]\Z"
-)
 # "9.8 m/s^2": units as letters behind a number and a space, which the grammar would read as a
 # product
-UNIT = r"(?:[mshgLNJWVAKC]|[kcm]m|min|sec|kg|kWh?|kJ|Pa|kPa|mol|eV)(?: ?\^? ?\{?-?[1-4]\}?)?"
+UNIT = r"(?:Nm|[mshgLNJWVAKC]|[kcm]m|min|sec|kg|kWh?|kJ|Pa|kPa|mol|eV)(?: ?\^? ?\{?-?[1-4]\}?)?"
 UNIT_TAIL = re.compile(
-    r"(?<=[\d)}]) (" + UNIT + r"(?: ?(?:/|\\cdot|\*|·| ) ?" + UNIT + r"){0,3})\.?\Z"
+    r"(?<=[\d)}]) (" + UNIT + r"(?: ?(?:/|\\cdot|\*|·| |(?<=[NVW])-) ?" + UNIT + r"){0,3})\.?\Z"
 )
 # "(B) 12", "\textbf{(B)} 12", "B. 12": a choice before its content
 LABEL = re.compile(
@@ -119,13 +135,15 @@ def same_texts(given: str, wanted: str, tolerance: float) -> bool:
     if said_time and asked_time:
         return same_time(said_time, asked_time)
     label = choice_label(given)
-    if same_choice(given, wanted, label):
+    if same_choice(given, wanted, label) or same_saying(said, asked):
         return True
-    if same_mathematics(given, wanted, tolerance):
+    if same_choices(plain(given), plain(wanted)):
+        return True
+    if same_qualified(given, wanted, tolerance):
         return True
     if label is None:
         return False
-    return same_mathematics(given[label.end() :], wanted, tolerance)  # (B) 12 is 12
+    return same_qualified(given[label.end() :], wanted, tolerance)  # (B) 12 is 12
 
 
 def same_time(said: re.Match, asked: re.Match) -> bool:
@@ -166,26 +184,90 @@ def same_choice(given: str, wanted: str, label: re.Match | None) -> bool:
     return choice[1].upper() == letter[1]
 
 
+def same_qualified(given: str, wanted: str, tolerance: float) -> bool:
+    """Whether two answers are the same, and what their qualifiers say.
+
+    That k is whole may be left out, and the domain of a function that the gold defines.
+    """
+    asked = qualified(gold_said_once(wanted))
+    said = with_letters_of(qualified(given), asked)
+    if not same_sets(said, asked):
+        return False
+    if said.modulus is not None or asked.modulus is not None:
+        if said.modulus is None or asked.modulus is None:
+            return False
+        if not same_mathematics(said.modulus, asked.modulus, 0.0):
+            return False
+        if same_residue(said.text, asked.text, asked.modulus):
+            return True
+    if said.domains or not limits_only_argument(asked):
+        if not same_domains(said.domains, asked.domains):
+            return False
+    return same_mathematics(said.text, asked.text, tolerance)
+
+
+def same_residue(given: str, wanted: str, modulus: str) -> bool:
+    """Whether two whole numbers, with the same name if they have any, leave the same rest."""
+    name, number = name_and_value(parse(given))
+    asked, rest = name_and_value(parse(wanted))
+    if name and asked and name != asked:
+        return False
+    values = list(map(exact_value, (number, rest, parse(modulus))))
+    if None in values or any(value.denominator != 1 for value in values):
+        return False
+    return (values[0] - values[1]) % values[2] == 0
+
+
+def same_domains(said: list[str], asked: list[str]) -> bool:
+    """Whether two lists of conditions are the same side by side."""
+    if len(said) != len(asked):
+        return False
+    return all(same_mathematics(one, other, 0.0) for one, other in zip(said, asked))
+
+
+def gold_said_once(wanted: str) -> str:
+    """The last part of a gold that says one thing twice: -1 < x \\le 1: (-1, 1]."""
+    first, colon, last = wanted.rpartition(":")
+    if not colon or not re.search(r"[<>≤≥]|\\[lg](?:e|t)", first):
+        return wanted
+    try:
+        if same_mathematics(first, last, 0.0):
+            return last
+    except NOT_A_NUMBER:  # Unfit is one
+        pass
+    return wanted
+
+
 def same_mathematics(given: str, wanted: str, tolerance: float) -> bool:
     """Whether the trees of two texts say the same.
 
     100,200 is one number or two, so beside a gold of several both are tried.
     """
-    given = CONDITION.sub("", given)  # k in Z says nothing new
-    wanted = CONDITION.sub("", wanted)
     # Letters behind a space are units where the gold has no letters of its own.
     wanted_with_unit = with_unit(wanted)
     if not variables_of(parse(wanted)):
         given = with_unit(given)
-    elif "/" in wanted_with_unit and not variables_of(parse(wanted_with_unit)):
+    elif re.search("/|[NVW]-", wanted_with_unit) and not variables_of(parse(wanted_with_unit)):
         given = with_unit(given)
         wanted = wanted_with_unit
     gold = parse(wanted)
     if same_as_gold(given, gold, tolerance, thousands=True):
-        return True
+        return same_with_functions(given, wanted, tolerance, thousands=True)
     if gold[0] in ("list", "set") and "," in given:
-        return same_as_gold(given, gold, tolerance, thousands=False)
+        same = same_as_gold(given, gold, tolerance, thousands=False)
+        return same and same_with_functions(given, wanted, tolerance, thousands=False)
     return False
+
+
+def same_with_functions(given: str, wanted: str, tolerance: float, thousands: bool) -> bool:
+    """Whether two texts say the same also where P(A + B) is a function's value and no product."""
+    _, names = parse_names(given, thousands, frozenset())
+    _, gold_names = parse_names(wanted, True, frozenset())
+    applied = possible_functions(names, gold_names)
+    if not applied:
+        return True
+    answer = parse(given, thousands, applied)
+    return same_tree(answer, parse(wanted, True, applied), tolerance)
 
 
 def with_unit(text: str) -> str:
@@ -208,6 +290,8 @@ def same_tree(answer, gold, tolerance: float) -> bool:
     """Whether two trees say the same."""
     answer = without_point_name(answer)
     gold = without_point_name(gold)
+    if has_dots(answer) or has_dots(gold):
+        return same_progression(answer, gold)
     if answer[0] == "rel" and gold[0] == "rel" and same_relation(answer, gold):
         return True
     if answer[0] == "rel" or gold[0] == "rel":
@@ -215,15 +299,24 @@ def same_tree(answer, gold, tolerance: float) -> bool:
         asked, gold = name_and_value(gold)
         if called and asked and called != asked:
             return same_under_names(called, answer, asked, gold, tolerance)
+    return same_unnamed(answer, gold, tolerance)
+
+
+def same_unnamed(answer, gold, tolerance: float) -> bool:
+    """Whether two trees say the same, names before them aside."""
+    if "cases" in (answer[0], gold[0]):
+        return same_cases(answer, gold)
+    if {answer[0], gold[0]} == {"rel", "seq"} and same_letter_interval(answer, gold):
+        return True
     if is_about_regions(answer, gold):
-        return same_region(answer, gold)
+        return same_unions(answer, gold) or same_region(answer, gold)
     left = elements(answer)
     right = elements(gold)
     if left is not None or right is not None:
         return same_elements(answer, gold, left, right, tolerance)
     kinds = {answer[0], gold[0]}
     if kinds & {"seq", "matrix"}:
-        return same_rows(answer, gold, tolerance)
+        return same_rows(beside(answer, gold), beside(gold, answer), tolerance)
     if kinds & {"mul", "neg", "div"} and (contains(answer, "matrix") or contains(gold, "matrix")):
         return same_rows(answer, gold, tolerance)
     if kinds & {"unit", "pct", "deg"}:
@@ -235,12 +328,56 @@ def same_tree(answer, gold, tolerance: float) -> bool:
     if "words" in kinds:
         if not kinds <= {"words", "var"}:
             return False
-        return literal(answer[1]).strip("()") == literal(gold[1]).strip("()")
-    return same_value(answer, gold, tolerance)
+        return same_phrase(literal(answer[1]).strip("()"), literal(gold[1]).strip("()"))
+    return same_formula(answer, gold, tolerance)
+
+
+def same_formula(answer, gold, tolerance: float) -> bool:
+    """Whether two expressions have one value, or are one vector.
+
+    One side may leave out the degree signs of a sum, or have other names for c_1 and c_2.
+    """
+    one = vector(answer, 3)
+    other = vector(gold, 3)
+    if one and other and same_rows(one, other, tolerance):
+        return True
+    if same_value(answer, gold, tolerance):
+        return True
+    if contains(answer, "deg") != contains(gold, "deg"):
+        return same_value(without_degrees(answer), without_degrees(gold), tolerance)
+    renamings = with_constants_of(answer, gold)
+    return any(same_value(renaming, gold, tolerance) for renaming in renamings)
+
+
+def same_letter_interval(answer, gold) -> bool:
+    """Whether h - r <= x <= h + r and [h - r, h + r] are the same."""
+    one = interval_with_letters(answer) or answer
+    other = interval_with_letters(gold) or gold
+    return one[0] == other[0] == "seq" and same_rows(one, other, 0.0)
+
+
+def same_unions(answer, gold) -> bool:
+    """Whether two unions are the same side by side, with letters in them."""
+    return answer[0] == gold[0] == "union" and all_same(answer[1:], gold[1:], 0.0)
+
+
+def same_cases(answer, gold) -> bool:
+    """Whether two piecewise functions have the same values under the same conditions."""
+    if answer[0] != gold[0] or len(answer[1]) != len(gold[1]):
+        return False
+    rest = with_otherwise(gold[1])
+    for row in with_otherwise(answer[1]):
+        same = [other for other in rest if len(row) == len(other) and all_same(row, other, 0.0)]
+        if not same:
+            return False
+        rest.remove(same[0])
+    return True
 
 
 def without_point_name(tree):
-    """The coordinates of the point A(3, 4), which reads as a product; any other tree as it is."""
+    """The coordinates of the point A(3, 4), a product or a call; any other tree as it is."""
+    if tree[0] == "call" and tree[1].isupper() and len(tree[2]) > 1:
+        return ("seq", "(", ")", tree[2])
     if tree[0] != "mul":
         return tree
     name, place = tree[1]
@@ -310,8 +447,11 @@ def proportional(answer, gold) -> bool:
         return False
     count_comparison()
     ratios = []
-    for at in sample_points(variables | gold_variables, mp):
-        ratio = numeric_value(difference, mp, at) / numeric_value(gold_difference, mp, at)
+    for at in points_for(difference, gold_difference, variables | gold_variables, mp):
+        try:
+            ratio = numeric_value(difference, mp, at) / numeric_value(gold_difference, mp, at)
+        except NOT_A_NUMBER:
+            continue  # a pole
         if not mp.im(ratio):
             ratios.append(ratio)
     if len(ratios) < 3 or ratios[0] == 0:
@@ -346,19 +486,17 @@ def same_under_names(called, answer, asked, gold, tolerance: float) -> bool:
     if called[0] == "call" and asked[0] == "call":
         if called[1] != asked[1] or variables_of(asked[2]) & variables_of(answer):
             return False
+        if not (is_argument(called[2][0]) and is_argument(asked[2][0])):
+            return False
         return same_tree(renamed(answer, called[2][0], asked[2][0]), gold, tolerance)
     if {called[0], asked[0]} == {"call", "var"} and ("var", "y") in (called, asked):
         return same_tree(answer, gold, tolerance)
     return False
 
 
-def renamed(tree, old, new):
-    """The tree with `new` in all places of `old`."""
-    if tree == old:
-        return new
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(renamed(part, old, new) for part in tree)
-    return tree
+def is_argument(tree) -> bool:
+    """Whether a tree is the x of f(x), which may have any name; f(3) and P(A) are values."""
+    return tree[0] == "var" and tree[1][0].islower()
 
 
 # ---------------------------------------------------------------- values with names
@@ -373,6 +511,8 @@ def name_and_value(tree) -> tuple:
         return None, tree
     sides = tree[1]
     signs = tree[2]
+    if signs == ["~"] and is_name(sides[0]):  # x is about 11
+        signs = ["="]
     if "~" in signs:
         at = signs.index("~")
         if not only_rounds(sides, at):
@@ -380,7 +520,7 @@ def name_and_value(tree) -> tuple:
         sides = sides[: at + 1]
         signs = signs[:at]
     name = None
-    while len(sides) > 1 and is_name(sides[0]):
+    while len(sides) > 1 and (is_name(sides[0]) or sides[0] in NUMBERS_THAT_NAME):
         if name is None:
             name = sides[0]
         sides = sides[1:]
@@ -413,9 +553,8 @@ def only_rounds(sides: list, at: int) -> bool:
 
 def about_equal(one, other) -> bool:
     """Whether two constants are equal to 1 %, units aside."""
-    mp = mp_context()
-    left = numeric_value(without_mark(one), mp, {})
-    right = numeric_value(without_mark(other), mp, {})
+    left = settled_value(without_mark(one))
+    right = settled_value(without_mark(other))
     return is_close(left, right, 0.01)
 
 
@@ -453,10 +592,12 @@ def same_elements(answer, gold, left: list | None, right: list | None, tolerance
     Where one side is none, a list of one is its member, and x = 1, y = 2 is the tuple (1, 2).
     """
     if right is None:
+        left = forms_of_values(answer, left)
         if len(left) == 1:
             return same_tree(left[0], gold, tolerance)
         return is_named_tuple(left, gold, tolerance)
     if left is None:
+        right = forms_of_values(gold, right)
         if len(right) == 1:
             return same_tree(answer, right[0], tolerance)
         return is_named_tuple(right, answer, tolerance)
@@ -472,6 +613,13 @@ def same_elements(answer, gold, left: list | None, right: list | None, tolerance
         if left_values is None and right_values is not None and not any(map(name_of, left)):
             return all_same(left, right_values, tolerance)
     return matched(left, right, tolerance)
+
+
+def forms_of_values(tree, parts: list) -> list:
+    """The members of a list, with `or` each value once: 1 1/2 or 3/2 is one."""
+    if tree[0] == "list" and tree[2] == "or":
+        return distinct(parts)
+    return parts
 
 
 def is_named_tuple(parts: list, tree, tolerance: float) -> bool:
@@ -648,20 +796,18 @@ def same_measure(answer, gold, tolerance: float) -> bool:
 
 
 def same_based(answer, gold) -> bool:
-    """Whether the digits are the same in one base, which one side may leave out.
+    """Whether the digits are the same in one base, which the answer may leave out.
 
-    In another base the question itself would be an answer.
+    In another base the question itself would be an answer. A base that the gold lacks, other than
+    ten, makes another number of the digits.
     """
     if answer[0] == gold[0]:
         return based_value(answer) == based_value(gold) and answer[2] == gold[2]
-    based = answer
-    other = gold
-    if gold[0] == "based":
-        based = gold
-        other = answer
-    if not based[1].lstrip("-").isdecimal() or exact_value(other) != int(based[1]):
+    if gold[0] != "based":
+        return answer[2] == "10" and exact_value(gold) == based_value(answer)
+    if not gold[1].lstrip("-").isdecimal() or exact_value(answer) != int(gold[1]):
         return False
-    based_value(based)  # raises if they are no digits of the base
+    based_value(gold)  # raises if they are no digits of the base
     return True
 
 

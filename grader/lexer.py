@@ -5,6 +5,7 @@ single variables. The names of units stand here too: one name for each spelling,
 behind a number are no unit at all.
 """
 
+import functools
 import re
 import unicodedata
 
@@ -72,12 +73,40 @@ SIGNS = {
     r"\langle ": "⟨",
     r"\rangle ": "⟩",
     r"\mathbb{R}": "ℝ",
+    r"\mathbb{Z}": "ℤ",
+    r"\mathbb{N}": "ℕ",
+    r"\mathbb{Q}": "ℚ",
+    r"\forall ": "∀",
+    r"\equiv ": "≡",
+    r"\ell ": "ℓ",
     r"\setminus ": "∖",
     r"\implies ": "⇒",
     r"\text{ cents}": "¢",
     r"\pounds ": "£",
     r"\euro ": "€",
     r"\yen ": "¥",
+    r"\text{ or }": "或",
+    r"\text{ and }": "和与及且",
+    ", ": "、",
+}
+# Words in Chinese that are units or connectives, longer ones first
+CHINESE = {
+    "或者": "或",
+    "以及": "和",
+    "平方厘米": r"\text{ cm}^2",
+    "平方米": r"\text{ m}^2",
+    "厘米": r"\text{ cm}",
+    "千米": r"\text{ km}",
+    "千克": r"\text{ kg}",
+    "小时": r"\text{ h}",
+    "分钟": r"\text{ min}",
+    "度": r"\degree ",
+    "米": r"\text{ m}",
+    "元": r"\text{ yuan}",
+    "岁": r"\text{ years}",
+    "天": r"\text{ days}",
+    "人": r"\text{ people}",
+    "个": r"\text{ units}",
 }
 
 
@@ -120,6 +149,8 @@ REPLACEMENTS = [
     ),
     # one name for each thing
     (r"\{\s*(\\(?:cdot|times))\s*\}|(?<![A-Za-z])\{\s*([-=+,])\s*\}", r"\1\2 "),
+    (r"\\ell" + END, "l "),
+    (r"\.\s*(?=\\end)", " "),
     (r"\\Bbb" + END, r"\\mathbb"),
     (r"\\(?:[dtc]frac|nicefrac|sfrac)" + END, r"\\frac"),
     (r"(?<![\\A-Za-z])[dt]?frac(?=\s*\{)", r"\\frac"),
@@ -131,6 +162,24 @@ REPLACEMENTS = [
     (r"\\(?:neq|not\s*=)|!=", r"\\ne "),
     (r"\\frac\s*" + TEXT_ALONE + r"\s*" + TEXT_ALONE, r"\\text{ \1/\2}"),
     (r"\^\s*(?:\{\s*(?:\\circ|\\degree|o)\s*\}|(?:\\circ|\\degree)" + END + ")", r"\\degree "),
+    (r"(?<=\d)\s*\^\s*\{\s*((?:\\prime\s*){1,2})\}", lambda found: "'" * found[1].count("p")),
+    (
+        r"\\degree\s*(?:\\(?:text|mathrm)\s*\{\s*([CF])\s*\}|([CF])(?![A-Za-z_^(]))",
+        r"\\text{ °\1\2}",
+    ),
+    (r"\A\s*<([^<>=]*,[^<>=]*)>\s*\Z", r"\\langle \1\\rangle "),
+    # the index before the power, a minus before a minus as a plus
+    (r"([A-Za-z])\s*\^\s*(\d|\{\d{1,4}\})\s*_\s*(\w|\{\w{1,9}\})", r"\1_\3^\2"),
+    (r"-\s+-\s*(?=[\d({\\A-Za-z])", "+ "),
+    (r"(?<=,)\s*\.\.\.\s*(?=,|\\\}|\}|$)", r"\\ldots "),
+    # a brace before an array makes its rows cases
+    (
+        r"\\\{\s*\\begin\s*\{array\}\s*(?:\{[lcr| ]*\})?((?:[^\\]|\\(?!end|\})){0,800}\\end)"
+        r"\s*\{array\}(?!\s*\\\})",
+        r"\\begin{cases}\1{cases}",
+    ),
+    # words in brackets behind a number
+    (r"(?<=\d) ?\(((?:[a-z]{4,}|[cmk]m|kg)(?: [a-z]+){0,4})\) ?\Z", r"\\text{ \1}"),
     (r"\{\s*(\\overline\{\d+\})\s*\}", r"\1"),
     (r"(?<![A-Za-z\\{])([A-F][0-9A-F]*\d[0-9A-F]*)_\{?(1[1-6])\}?", r"\\text{\1}_{\2}"),
     (r"\\%", "%"),
@@ -147,6 +196,11 @@ REPLACEMENTS = [
     (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "),
     (r"\b(?:np|math|numpy|sympy)\.", ""),
 ]
+HAN = re.compile("[一-鿿]")
+# [3] as in a root, or an interval; ]a,b[ is (a,b): an end whose bracket is turned away is open
+IN_BRACKETS = re.compile(
+    r"\[[^\[\],;]*\]|([\[\]])( ?[^\[\](),; ][^\[\](),;]{0,80}[,;][^\[\](),;]{1,80})([\[\]])"
+)
 STYLING = [(re.compile(pattern), new) for pattern, new in REPLACEMENTS]
 THOUSANDS = re.compile(
     r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])"
@@ -154,6 +208,7 @@ THOUSANDS = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=1024)  # one answer is cleaned for several readings
 def clean(text: str, thousands: bool = True) -> str:
     """Take styling away and spell each symbol in one way; Unfit beyond MOST_CHARACTERS.
 
@@ -163,6 +218,10 @@ def clean(text: str, thousands: bool = True) -> str:
     text = re.sub("[₀-₉]+", subscript, text)
     text = re.sub("[！-～]", half_width, text)
     text = re.sub("[¼½¾⅐-⅞]", written_out_fraction, text)
+    text = re.sub("[①-⑳]", circled, text)
+    if HAN.search(text):
+        for word, latex in CHINESE.items():
+            text = text.replace(word, latex)
     text = text.replace(r"\$", r"\dollar ").translate(UNICODE)
     if len(text) > MOST_CHARACTERS:
         raise Unfit("too long")
@@ -176,12 +235,21 @@ def clean(text: str, thousands: bool = True) -> str:
         text = re.sub(r"(?<=\d),\s*\\[,;: ]\s*(?=\d{3}(?!\d))", "", text)
     for pattern, new in STYLING:
         text = pattern.sub(new, text)
+    text = IN_BRACKETS.sub(interval_in_round_brackets, text)
     text = unpunctuated(text)
     if "..." in text:
         raise Unfit("an ellipsis")
     if thousands:
         return joined_thousands(text)
     return text
+
+
+def interval_in_round_brackets(found: re.Match) -> str:
+    """An interval like ]1, 2[ with round brackets for those that are turned away."""
+    if found[1] is None:
+        return found[0]
+    opening = found[1].replace("]", "(")
+    return opening + found[2] + found[3].replace("[", ")")
 
 
 def superscript(found: re.Match) -> str:
@@ -195,6 +263,11 @@ def superscript(found: re.Match) -> str:
 def subscript(found: re.Match) -> str:
     """Lowered digits as an index _{12}."""
     return "_{" + found[0].translate(SMALL_DIGITS) + "}"
+
+
+def circled(found: re.Match) -> str:
+    """The one character ② as \\textcircled{2}."""
+    return rf"\textcircled{{{int(unicodedata.numeric(found[0]))}}}"
 
 
 def half_width(found: re.Match) -> str:
@@ -331,9 +404,20 @@ NO_UNIT = set(
     every some none both factorial squared cubed mod modulo base power root over by divided
     multiplied equals equal greater smaller point lakh crore mil bn tens score gross thousandths
     twelfths sqrt inverse pairs pair fails rejected doesn't don't isn't anything least most
-    never unlike unequal wait
+    never unlike unequal wait extraneous invalid impossible guess guessed approx estimate estimated
+    assumed unsure uncertain
     """.split()
 )
+# Words that make another number of the one before them: these are no units either, but may stand in
+# a name, as in `the negative root`.
+CHANGES = set(
+    """
+    negative reciprocal opposite complement conjugate below under above beyond double doubled twice
+    triple tripled thrice quadrupled halved cube repeating recurring repeated remainder out short
+    lakhs crores thousandth millionth hundreds mille couple
+    """.split()
+) | set(CARDINALS)
+THOUSANDS_AS_LETTERS = ("k", "B")  # 5 k, 5 B: in small letters k is no kelvin
 DROPPED = {
     "unit",
     "units",
@@ -356,7 +440,8 @@ def unit_name(words: str) -> tuple[int, str | None]:
     The name is "" where the words say nothing, None where they are no unit.
     `million cubic meters` is (10**6, "m^3"); `km per hour` is (1, "km/h").
     """
-    factor, words = number_word_factor(" ".join(words.replace("~", " ").split()))
+    words = re.sub(r"\A\s*\(([^()]*)\)\s*\Z", r"\1", words.replace("~", " "))
+    factor, words = number_word_factor(" ".join(words.split()))
     if len(words) > LONGEST_UNIT:
         return factor, None
     if words.lower() in DROPPED or not words:
@@ -365,12 +450,20 @@ def unit_name(words: str) -> tuple[int, str | None]:
     if words.lower() in DROPPED:
         return factor, ""
     parts = re.split(r"([/ ])", words)
-    if len(parts) > MOST_UNIT_PARTS or any(part.lower() in NO_UNIT for part in parts):
+    if len(parts) > MOST_UNIT_PARTS or any(map(is_no_unit, parts)):
         return factor, None
     name = "".join(one_unit_name(part) for part in parts)
-    if not re.fullmatch(r"[^\W_][\w^$€£°¢./ '-]*|[$€£°¢]", name):
+    if not re.fullmatch(r"°?[^\W_][\w^$€£°¢./ '-]*|[$€£°¢]", name):
         return factor, None
     return factor, UNIT_NAMES.get(name, name)
+
+
+def is_no_unit(word: str) -> bool:
+    """Whether a word behind a number changes what it says, or hedges."""
+    low = word.lower()
+    if low in NO_UNIT or low in CHANGES or word in THOUSANDS_AS_LETTERS:
+        return True
+    return low.removesuffix("s") in NUMBER_WORDS
 
 
 def number_word_factor(words: str) -> tuple[int, str]:
@@ -388,6 +481,9 @@ def number_word_factor(words: str) -> tuple[int, str]:
 def with_signs(words: str) -> str:
     """Words between units as signs: per as /, square and cubic as powers."""
     words = re.sub(r"\s*(?:/|\bper\b)\s*", "/", words)
+    words = re.sub(r"\bdegrees?\s+(?=celsius|fahrenheit)", "", words, flags=re.I)
+    words = re.sub(r"(?<=[A-Za-z])\s*(?:[-·*]|\bcdot\b)\s*(?=[A-Za-z])", " ", words)  # N-m
+    words = re.sub(r"\bNm\b", "N m", words)
     words = re.sub(r"\b(?:square|sq\.?)\s+(\S+)", r"\1^2", words, flags=re.I)
     words = re.sub(r"\bcubic\s+(\S+)", r"\1^3", words, flags=re.I)
     words = re.sub(r"(\S+)\s+cubed\b", r"\1^3", words, flags=re.I)
@@ -458,6 +554,10 @@ SAME_COMMAND = {
     "varphi": "phi",
     "varepsilon": "epsilon",
     "percent": "%",
+    "dots": "ldots",
+    "cdots": "ldots",
+    "dotsc": "ldots",
+    "hdots": "ldots",
 }
 FUNCTIONS = set(
     """
@@ -476,7 +576,7 @@ PLAIN_WORDS = FUNCTIONS | set(GREEK) | WORD_COMMANDS
 # Words of two or three letters that are no products of variables
 SHORT_WORDS = set(
     """
-    is we by get so yes not the odd sum all any nan non and but for try one two six ten
+    is we by get so no yes not the odd sum all any nan non and but for try one two six ten
     """.split()
 )
 # The relation that a command or sign means. None: known, and no part of an answer that can be
@@ -491,21 +591,21 @@ OPERATORS = {
     "approx": "~",
     "in": "in",
     "to": None,
-    "equiv": None,
+    "equiv": "=",
     "implies": None,
     "sim": None,
 }
 UNKNOWN = set(
     """
-    sum prod int iint oint lim limsup liminf pmod bmod mod forall exists ldots dots cdots
-    therefore because Rightarrow rightarrow iff hline newline href url input include def
+    sum prod int iint oint lim limsup liminf pmod bmod mod forall exists therefore because
+    Rightarrow rightarrow iff hline newline href url input include def
     newcommand write read parallel perp nabla partial vmatrix not neg lnot tag
     """.split()
 )
 DECORATION = set(
     """
     mathbf boldsymbol vec hat bar overline tilde dot ddot mathcal mathbb mathfrak bm pmb
-    overrightarrow widehat underline ensuremath mathscr
+    overrightarrow widehat widetilde underline ensuremath mathscr
     """.split()
 )
 DOLLARS = {
@@ -516,6 +616,7 @@ DOLLARS = {
     "euro": "€",
     "yen": "¥",
 }
+PERCENT = ("%", "percent", "per cent", "pct", "percentage")
 STARTS_OF_RUNS = ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "ln", "log", "pi")
 
 
@@ -565,6 +666,8 @@ def letter_tokens(run: str, previous: tuple | None) -> list[tuple[str, str]]:
     if previous and (previous[0] in ("num", "text") or previous[1] in (")", "}")):
         if run in PLAIN_UNITS or run == "in":
             return [("text", run)]
+    if previous and previous[0] == "num" and low in PERCENT:
+        return [("sym", "%")]
     if low in ("or", "and"):
         return [("cmd", low)]
     if run in PLAIN_WORDS:
@@ -594,7 +697,7 @@ def text_tokens(value: str) -> list[tuple[str, str]]:
         return [("cmd", name)]
     if bare in ("i", "e", "d"):
         return [("id", bare)]
-    if bare in ("%", "percent", "per cent"):
+    if bare in PERCENT:
         return [("sym", "%")]
     if bare == "to":
         return [("sym", ":")]

@@ -8,6 +8,7 @@ A tree is a tuple whose first item names it:
     fn name [trees]      call name [trees]                            (f(x), an unknown function)
     list [trees] joiner  set [trees]                                  (bare commas, "or", "and")
     matrix [rows]        seq open close [trees]                       (in brackets)
+    cases [rows]         dots                                         (a value and its condition)
     union a b            cap a b                 minus a b
     rel [trees] [signs]  ratio [trees]           based digits base
     pct a                deg a                   unit a name          words text
@@ -15,11 +16,13 @@ A tree is a tuple whose first item names it:
 The lexer makes tokens, a recursive descent makes the tree; what the grammar does not know is
 `Unfit`. Length, depth, digits and powers of ten are bounded, so the time is bounded too.
 
-Left out on purpose: sums, integrals, limits, congruences and ellipses: such answers are compared as
-text.
+Left out on purpose: sums, integrals and limits: such answers are compared as text. The modulus of a
+congruence is taken off before (wording.py).
 """
 
 import functools
+from collections import Counter
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from grader.lexer import (
@@ -27,6 +30,7 @@ from grader.lexer import (
     DECORATION,
     DOLLARS,
     FUNCTIONS,
+    GREEK,
     OPERATORS,
     Unfit,
     clean,
@@ -46,37 +50,120 @@ SET_SIGNS = {"cup": "union", "cap": "cap", "setminus": "minus"}
 BETWEEN = set(
     """
     or and cup cap setminus pm mp times cdot choose over newrow {set }set rfloor rceil rangle
+    boxed fbox
     """.split()
 )
 # The commands that cannot stand where a value begins.
 NO_BEGINNING = set(
     """
-    rfloor rceil rangle }set newrow right left end choose per
+    rfloor rceil rangle }set newrow right left end choose per ldots
     """.split()
 )
+ALWAYS_APPLIED = set("det dim arg ker hom Pr Re Im".split())  # commands that are functions
+INVERSE = ["^", "{", "-", "1", "}"]  # the tokens of f^{-1}
 MATRICES = set("matrix pmatrix bmatrix Bmatrix smallmatrix array cases".split())
 BOLD = ("mathbf", "boldsymbol", "bm", "pmb")
 SAME_NAME = (*BOLD, "vec", "mathcal", "mathfrak", "mathscr")  # over one letter these only dress it
+IF = ("if", "for", "when")
 PERIOD_MARKS = (("cmd", "overline"), ("cmd", "dot"), ("cmd", "bar"))  # over repeating decimals
 ZERO = ("num", Fraction(0))
 ONE = ("num", Fraction(1))
 HALF = ("num", Fraction(1, 2))
 MINUS_ONE = ("neg", ONE)
+DOTS = ("dots",)  # in a list: and so on
+INFINITY = ("const", "inf")
+MINUS_INFINITY = ("neg", INFINITY)
+ALL_REALS = ("seq", "(", ")", [MINUS_INFINITY, INFINITY])
+SAME_DECORATION = {
+    "overline": "bar",
+    "widehat": "hat",
+    "widetilde": "tilde",
+    "overrightarrow": "vec",
+}
+# \mathbb{R} with one of these behind it: the part of the real numbers that it is
+SIGNED_REALS = {
+    "+": ("seq", "(", ")", [ZERO, INFINITY]),
+    ">0": ("seq", "(", ")", [ZERO, INFINITY]),
+    "ge0": ("seq", "[", ")", [ZERO, INFINITY]),
+    "-": ("seq", "(", ")", [MINUS_INFINITY, ZERO]),
+    "<0": ("seq", "(", ")", [MINUS_INFINITY, ZERO]),
+    "le0": ("seq", "(", "]", [MINUS_INFINITY, ZERO]),
+}
+
+
+def parse(text: str, thousands: bool = True, applied: frozenset = frozenset()):
+    """The tree of an answer; Unfit if it is blank, too long, too deep, or not in the grammar.
+
+    thousands: whether 1,234 outside brackets is one number. applied: names that are functions
+    where a bracket follows, not factors.
+    """
+    tree, _ = parse_names(text, thousands, applied)
+    return tree
 
 
 @functools.lru_cache(maxsize=8192)
-def parse(text: str, thousands: bool = True):
-    """The tree of an answer; Unfit if it is blank, too long, too deep, or not in the grammar.
-
-    thousands: whether 1,234 outside brackets is one number.
-    """
+def parse_names(text: str, thousands: bool, applied: frozenset) -> tuple:
+    """The (tree, names) of an answer as in `parse`: how its letters and symbols stand in it."""
     if len(text) > LONGEST:
         raise Unfit("too long")
-    parser = Parser(tokenize(clean(text, thousands)))
+    parser = Parser(tokenize(clean(text, thousands)), applied)
     tree = parser.read_items()
     if parser.peek() != ENDS:
         raise Unfit(f"found {parser.peek()[1]}")
-    return tree
+    return tree, parser.names
+
+
+@dataclass
+class Names:
+    """How often each name of an answer stands alone, and as a factor before a bracket."""
+
+    alone: Counter = field(default_factory=Counter)
+    before_bracket: Counter = field(default_factory=Counter)
+
+
+def possible_functions(one: Names, other: Names) -> frozenset:
+    """The names of two answers that were read as factors and may be functions.
+
+    A name that stands alone anywhere is a factor. Small letters must be seen twice on one side.
+    """
+    found = set()
+    for names in (one, other):
+        for name, times_seen in names.before_bracket.items():
+            if is_capital_or_greek(name) or times_seen > 1:
+                found.add(name)
+    return frozenset(found - set(one.alone) - set(other.alone))
+
+
+def is_capital_or_greek(name: str) -> bool:
+    """Whether a name begins with a capital, or is a Greek letter with or without an index."""
+    return name[0].isupper() or name.partition("_")[0].rstrip("'") in GREEK
+
+
+def index_of(parts: list[str]) -> str:
+    """An index as a part of a name: a comma between letters says nothing, i,j is ij."""
+    if all(part == "," or (part.isalpha() and len(part) == 1) for part in parts):
+        return "".join(parts).replace(",", "")
+    return "".join(parts)
+
+
+def groups_of(parts: list, signs: list[str], strong: tuple) -> list[list]:
+    """The parts of a list in groups, with one of the `strong` signs between two groups."""
+    groups = [[parts[0]]]
+    for sign, part in zip(signs, parts[1:]):
+        if sign in strong:
+            groups.append([])
+        groups[-1].append(part)
+    return groups
+
+
+def names_several(parts: list) -> bool:
+    """Whether parts of a list say what two names or more are: x = 1, y = 2."""
+    names = set()
+    for part in parts:
+        if part[0] != "rel" or part[2] != ["="]:
+            return False
+        names.add(str(part[1][0]))
+    return 1 < len(names) == len(parts)
 
 
 def is_whole(tree) -> bool:
@@ -85,7 +172,9 @@ def is_whole(tree) -> bool:
 
 
 def joined_by(sign: str, left, right):
-    """The tree of two terms with +, -, pm or mp between them."""
+    """The tree of two terms with +, -, pm or mp between them, their unit taken out."""
+    if left[0] == right[0] == "unit" and left[2] == right[2]:
+        return ("unit", joined_by(sign, left[1], right[1]), left[2])
     if sign == "+":
         return ("add", [left, right])
     if sign == "-":
@@ -110,8 +199,10 @@ class Parser:
     its tree; Unfit where it cannot. A method for each level of precedence calls the next level.
     """
 
-    def __init__(self, tokens: list[tuple[str, str]]):
+    def __init__(self, tokens: list[tuple[str, str]], applied: frozenset = frozenset()):
         self.tokens = tokens
+        self.applied = applied  # names that are functions where a bracket follows
+        self.names = Names()
         self.at = 0  # the token that comes next
         self.depth = 0  # sums that are open
         self.bars = 0  # absolute values that are open
@@ -164,46 +255,53 @@ class Parser:
     # ------------------------------------------------------------ levels of precedence
 
     def read_items(self):
-        """Read relation {("," | ";" | or | and) relation}."""
+        """Read relation {("," | ";" | or | and) (relation | dots)}."""
         found = [self.read_relation()]
         joiner = ","
+        signs = []  # before each but the first
         while self.next_is(",", ";", "or", "and"):
-            if self.take() == "and":
-                joiner = "and"
+            sign = self.take()
+            if sign in ("or", "and"):
+                joiner = sign
             if self.next_is("or", "and"):
-                joiner = self.take()
-            if self.peek() == ENDS:  # a comma at the end
+                sign = joiner = self.take()
+            if self.peek() == ENDS or self.cell_ends():  # a comma at the end
                 break
-            found.append(self.read_relation())
+            signs.append(sign)
+            if self.accept("ldots"):
+                found.append(DOTS)
+            else:
+                found.append(self.read_relation())
         if len(found) == 1:
             return found[0]
+        for strong in ((";", "or"), ("and",)):
+            groups = groups_of(found, signs, strong)
+            if len(groups) > 1 and all(map(names_several, groups)):  # x = 1, y = 2; x = 3, y = 4
+                return ("list", [("list", group, ",") for group in groups], joiner)
         return ("list", found, joiner)
 
     def read_relation(self):
-        """Read union {relation sign union}, or a ratio a : b."""
-        sides = [self.read_union()]
+        """Read ratio {relation sign ratio}."""
+        sides = [self.read_ratio()]
         signs = []
-        while self.next_relates():
-            sign = self.take()
-            if sign == ":":
-                signs.append(":")
-            elif OPERATORS[sign] is None:
-                raise Unfit(sign)
-            else:
-                signs.append(OPERATORS[sign])
-            sides.append(self.read_union())
+        while self.next_is(*OPERATORS):
+            sign = OPERATORS[self.take()]
+            if sign is None:
+                raise Unfit("an arrow")
+            signs.append(sign)
+            sides.append(self.read_ratio())
         if not signs:
             return sides[0]
-        if set(signs) == {":"}:
-            return ("ratio", sides)
         return ("rel", sides, signs)
 
-    def next_relates(self) -> bool:
-        """Whether the next token is a relation sign, or a colon where one makes a ratio."""
-        kind, value = self.peek()
-        if kind not in ("sym", "cmd"):
-            return False
-        return value in OPERATORS or (value == ":" and self.colons)
+    def read_ratio(self):
+        """Read union {: union}, where a colon makes a ratio."""
+        parts = [self.read_union()]
+        while self.colons and self.accept(":"):
+            parts.append(self.read_union())
+        if len(parts) == 1:
+            return parts[0]
+        return ("ratio", parts)
 
     def read_union(self):
         """Read sum {(cup | cap | setminus) sum}."""
@@ -228,7 +326,10 @@ class Parser:
             terms += 1
             if terms > MOST_TERMS:
                 raise Unfit("too many terms")
-            tree = joined_by(sign, tree, self.read_term())
+            if sign == "+" and self.next_is("+", "-"):  # x + -1
+                tree = joined_by(sign, tree, self.read_signed())
+            else:
+                tree = joined_by(sign, tree, self.read_term())
         self.depth -= 1
         return self.read_unit(tree)
 
@@ -255,7 +356,7 @@ class Parser:
         A million is a factor, not a unit.
         """
         words = []
-        while self.peek()[0] == "text" or (words and self.next_is("^", "/", "per")):
+        while self.peek()[0] == "text" or (words and self.unit_goes_on()):
             word = self.take()
             if word == "^":
                 word = "^" + "".join(self.read_raw())
@@ -271,6 +372,12 @@ class Parser:
         if name:
             return ("unit", tree, name)
         return tree
+
+    def unit_goes_on(self) -> bool:
+        """Whether a sign between the words of a unit comes next: m/s, N \\cdot m."""
+        if self.next_is("^", "/", "per"):
+            return True
+        return self.next_is("cdot") and self.peek(1)[0] == "text"
 
     def read_term(self):
         """Read factor {(* | / | nothing) factor}, from left to right."""
@@ -351,17 +458,34 @@ class Parser:
         """Read the signs behind a value: ! % degree _base ^power."""
         while True:
             if self.accept("!"):
-                tree = ("fn", "factorial", [tree])
+                tree = ("fn", self.read_rest_of_factorial(), [tree])
             elif self.accept("%"):
                 tree = ("pct", tree)
             elif self.accept("degree"):
                 tree = ("deg", tree)
             elif is_whole(tree) and self.accept("_"):  # (40)_9
                 tree = self.read_based(str(tree[1]))
+            elif tree[0] == "num" and self.marks_of_minutes_end():
+                mark = "'" * (len(self.tokens) - self.at)
+                self.at = len(self.tokens)
+                return ("unit", tree, mark)
             elif self.accept("^"):
                 tree = ("pow", tree, self.read_argument())
             else:
                 return tree
+
+    def marks_of_minutes_end(self) -> bool:
+        """Whether nothing but the primes of minutes or seconds of arc follows, if any."""
+        rest = self.tokens[self.at : self.at + 3]
+        return bool(rest) and len(rest) < 3 and set(rest) == {("sym", "'")}
+
+    def read_rest_of_factorial(self) -> str:
+        """Read what follows the first mark: n!! is the double factorial, not (n!)!."""
+        if not self.accept("!"):
+            return "factorial"
+        if self.next_is("!"):
+            raise Unfit("three factorial marks")
+        return "double factorial"
 
     def read_argument(self, digits: bool = False):
         """Read what \\frac, ^ and \\sqrt take: a group, or one token.
@@ -476,23 +600,31 @@ class Parser:
         """
         while True:
             if self.accept("_"):
-                name += "_" + "".join(self.read_raw())
+                name += "_" + index_of(self.read_raw())
             elif self.accept("'"):
                 name += "'"
             elif self.next_is("^") and self.power_is_a_prime():
                 self.take()
                 primes = [part for part in self.read_raw() if part in ("prime", "'")]
                 name += "'" * len(primes)
+            elif self.inverse_is_applied(name):
+                self.take()
+                self.read_raw()
+                name += "^-1"
             else:
                 break
         if name in ("e", "i", "pi"):
             return ("const", name)
-        if self.peek() == ("sym", "(") and self.is_applied(name):
-            inner = self.read_bracket()
-            if inner[0] == "seq":
-                return ("call", name, inner[3])
-            return ("call", name, [inner])
-        return ("var", name)
+        if not self.bracket_follows(name):
+            self.names.alone[name] += 1
+            return ("var", name)
+        if not self.is_applied(name):
+            self.names.before_bracket[name] += 1
+            return ("var", name)
+        inner = self.read_bracket()
+        if inner[0] == "seq":
+            return ("call", name, inner[3])
+        return ("call", name, [inner])
 
     def power_is_a_prime(self) -> bool:
         """Whether the power that begins here is one of ^\\prime, ^{\\prime} and ^'."""
@@ -500,14 +632,42 @@ class Parser:
             return True
         return self.peek(2) == ("cmd", "prime")
 
+    def inverse_is_applied(self, name: str) -> bool:
+        """Whether ^{-1} and a bracket with an argument come next: f^{-1}(x) is no quotient."""
+        if [value for _, value in self.tokens[self.at : self.at + 5]] != INVERSE:
+            return False
+        start = self.at
+        self.at += len(INVERSE)
+        applied = self.bracket_follows(name) and self.is_applied(name)
+        self.at = start
+        return applied
+
+    def bracket_follows(self, name: str) -> bool:
+        """Whether a name stands before a bracket; E[X] has one as well, x[y + 1] is a product."""
+        return self.next_is("(") or (self.next_is("[") and is_capital_or_greek(name))
+
     def is_applied(self, name: str) -> bool:
-        """Whether the bracket behind a name holds a function's arguments: f, g and h, or I(0)."""
+        """Whether the bracket behind a name holds a function's arguments: f, g and h, or I(0).
+
+        No product is written P(A) or \\zeta(3): its bracket would be of no use.
+        """
         if name.startswith("\\"):
             return False
-        if name[0] in "fgh":
+        if name[0] in "fgh" or name in self.applied or name.partition("_")[0] in ALWAYS_APPLIED:
             return True
+        if is_capital_or_greek(name):
+            return self.bracket_is_of_no_use()
         one_number = self.peek(1)[0] == "num" and self.peek(2) == ("sym", ")")
         return one_number and len(name) == 1
+
+    def bracket_is_of_no_use(self) -> bool:
+        """Whether the bracket that comes next holds one name, or one number, its sign aside."""
+        at = 1
+        if self.peek(at) == ("sym", "-"):
+            at = 2
+        kind, value = self.peek(at)
+        is_one = kind in ("num", "id") or value in GREEK
+        return is_one and self.peek(at + 1) in (("sym", ")"), ("sym", "]"))
 
     def read_bracket(self):
         """Read ( ) or [ ]: around one value a group, around several a tuple or an interval.
@@ -549,7 +709,12 @@ class Parser:
             self.read_raw()  # the alignment of its columns
         rows = [[]]
         while self.peek()[0] != "end":
-            rows[-1].append(self.read_relation())
+            if name == "cases" and rows[-1]:
+                rows[-1].append(self.read_condition())
+            else:
+                rows[-1].append(self.read_relation())
+            if name == "cases":
+                self.accept(",", ";")
             if self.accept("newrow"):
                 rows.append([])
             elif not self.accept("&") and self.peek()[0] != "end":
@@ -563,8 +728,28 @@ class Parser:
                 return cells[0]
             return ("list", cells, "and")
         if name == "cases":
-            raise Unfit(name)
+            return ("cases", [row for row in rows if row])
         return ("matrix", [row for row in rows if row])  # a last row may end with a row's mark
+
+    def cell_ends(self) -> bool:
+        """Whether a cell of a matrix ends here."""
+        return self.next_is("&", "newrow") or self.peek()[0] == "end"
+
+    def read_condition(self):
+        """Read the condition of a case, an `if` before it aside: a relation, or words."""
+        kind, value = self.peek()
+        if kind == "text" and value.strip() in IF:
+            self.take()
+        start = self.at
+        in_words = False
+        while not self.cell_ends():
+            in_words = in_words or self.peek()[0] == "text"
+            self.take()
+        said = " ".join(value for _, value in self.tokens[start : self.at])
+        if in_words:
+            return ("words", " ".join(said.split()))
+        self.at = start
+        return self.read_items()
 
     def read_command(self, name: str):
         """Read what the command `name`, a backslash or a known word, begins."""
@@ -652,12 +837,24 @@ class Parser:
         if self.peek(1)[0] == "num":
             raise Unfit(name)
         inside = "".join(self.read_raw())
+        name = SAME_DECORATION.get(name, name)
         if name == "mathbb" and inside == "R":
-            infinity = ("const", "inf")
-            return ("seq", "(", ")", [("neg", infinity), infinity])
+            return self.read_real_numbers()
         if name in SAME_NAME and len(inside) == 1 and inside not in "ei":
             return self.read_variable(inside)
         return self.read_variable(f"{name}({inside})")
+
+    def read_real_numbers(self):
+        """Read the sign behind \\mathbb{R}, as in \\mathbb{R}^+ and \\mathbb{R}_{\\le 0}."""
+        start = self.at
+        if self.accept("^", "_"):
+            sign = "".join(self.read_raw())
+            if sign == "*":
+                return ("minus", ALL_REALS, ("set", [ZERO]))
+            if sign in SIGNED_REALS:
+                return SIGNED_REALS[sign]
+        self.at = start
+        return ALL_REALS
 
     def read_function(self, name: str):
         """Read the power, the base and the arguments of a named function."""

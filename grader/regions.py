@@ -8,7 +8,7 @@ import itertools
 from typing import NamedTuple
 
 from grader.lexer import Unfit
-from grader.values import elements, is_close, is_name, mp_context, numeric_value
+from grader.values import elements, is_close, is_name, mp_context, settled_value
 
 MOST_PIECES = 60  # intervals of a set
 TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}  # each sign read from the other side
@@ -83,9 +83,8 @@ def pieces_of(tree) -> list[Interval] | None:
     """A set of real numbers as intervals, which may overlap; None of what is none."""
     kind = tree[0]
     if kind == "seq" and len(tree[3]) == 2:
-        mp = mp_context()
-        low = numeric_value(tree[3][0], mp, {})
-        high = numeric_value(tree[3][1], mp, {})
+        low = settled_value(tree[3][0])
+        high = settled_value(tree[3][1])
         return [Interval(low, tree[1] == "[", high, tree[2] == "]")]
     if kind == "num":
         return [single_number(tree)]
@@ -118,7 +117,7 @@ def everything() -> Interval:
 
 def single_number(tree) -> Interval:
     """A number as the interval that holds only it."""
-    value = numeric_value(tree, mp_context(), {})
+    value = settled_value(tree)
     return Interval(value, True, value, True)
 
 
@@ -138,6 +137,8 @@ def listed(tree) -> list[Interval] | None:
     regions = list(map(region_of, tree[1]))
     if None in regions or any(part[0] in ("num", "set") for part in tree[1]):
         return None
+    if tree[2] == "," and any(part[0] == "rel" and part[2] == ["="] for part in tree[1]):
+        return None  # it may mean both or one of them
     excludes = any(part[0] == "rel" and "!=" in part[2] for part in tree[1])
     if excludes or tree[2] == "and":
         return functools.reduce(meet, regions)
@@ -172,6 +173,8 @@ def inequality(tree) -> list[Interval] | None:
         return None
     if len(sides) == 2 and signs[0] in TURNED and bounds_absolute_value(sides):
         return absolute_value(sides[0][2][0], signs[0], sides[1])
+    if signs == ["="] and sides[0][0] == "var":  # x = -2 or 1 <= x <= 3
+        return [single_number(sides[1])]
     at = [i for i, side in enumerate(sides) if is_name(side) and side[0] != "fn"]
     if len(at) != 1 or set(signs) - {"<", ">", "<=", ">=", "!="} or len(sides) > 3:
         return None
@@ -189,7 +192,7 @@ def inequality(tree) -> list[Interval] | None:
 
 def bounded_by(sign: str, bound) -> list[Interval]:
     """The x of `x sign bound`."""
-    value = numeric_value(bound, mp_context(), {})
+    value = settled_value(bound)
     infinity = mp_context().inf
     below = Interval(-infinity, False, value, sign == "<=")
     above = Interval(value, sign == ">=", infinity, False)

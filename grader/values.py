@@ -5,6 +5,7 @@ torch, bring it. Sizes are bounded before anything is computed. The kinds of tre
 parser.py.
 """
 
+import functools
 import itertools
 import math
 import random
@@ -16,17 +17,24 @@ import mpmath
 from grader.lexer import NO_UNIT, Unfit
 
 DIGITS = 60  # of the numeric comparison
-SMALLEST = 1e-52  # what counts as 0 beside numbers of everyday size: DIGITS less some rounding
+FINER_DIGITS = 120  # of a second look at two numbers that differ
+SHRINKS = 1e-30  # how much smaller that look makes what is only rounding
 MOST_BITS = 20_000  # of an exact power
+MOST_BITS_OF_BASE = 33_000  # before the point, of what a power is taken of
 LARGEST = 10**6  # exponent, factorial
 LARGEST_ARGUMENT = 10**15  # reducing a huge angle takes as many digits as it has
 LARGEST_FACTORIAL = 500  # computed exactly
 MOST_COMPARISONS = 100  # by numbers, for one answer
 MOST_VALUES = 64  # of a tree with plus-or-minus signs
 SAMPLE_POINTS = 6  # at which two expressions with variables are compared
+POSITIVE_POINTS = 3  # of these, where all letters lie above 0
+LARGEST_SCALE = 10**6  # of the constants that these points go beyond
+MOST_BREAKS = 3  # constants beside which piecewise expressions are compared too
+LARGEST_MODULUS = 10**4  # to whose multiples floors are compared
 WHOLE = set("ijklmnpqNMK")  # letters that stand for whole numbers in floors and ceilings
+COUNTING = ("factorial", "double factorial", "binom")  # functions of small whole numbers
 WHOLE_MARK = "#"  # beside names of variables: a function wants whole numbers
-FLOOR_MARK = "~"  # beside names of variables: there is a floor or a ceiling
+FLOOR_MARK = "~"  # beside names of variables: a function wants multiples, as floors do
 # Functions of one argument that mpmath calls otherwise
 MPMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "cis": "expj"}
 # What mpmath raises at a pole or for an argument that makes no sense; Unfit is a ValueError.
@@ -47,6 +55,14 @@ def mp_context():
         HERE.mp = mpmath.MPContext()
         HERE.mp.dps = DIGITS
     return HERE.mp
+
+
+def finer_context():
+    """This thread's mpmath context of FINER_DIGITS digits."""
+    if not hasattr(HERE, "finer"):
+        HERE.finer = mpmath.MPContext()
+        HERE.finer.dps = FINER_DIGITS
+    return HERE.finer
 
 
 # ---------------------------------------------------------------- exact values
@@ -80,7 +96,7 @@ def unchecked_value(tree) -> Fraction | None:
     if kind == "pct":
         value = exact_value(tree[1])
         return None if value is None else value / 100
-    if kind == "fn" and tree[1] in ("factorial", "binom"):
+    if kind == "fn" and tree[1] in COUNTING:
         return exact_count(tree[1], tree[2])
     return None
 
@@ -106,7 +122,7 @@ def exact_operation(kind: str, left, right) -> Fraction | None:
 
 
 def exact_count(name: str, arguments: list) -> Fraction | None:
-    """The value of a factorial or a binomial coefficient of small whole numbers."""
+    """The value of a factorial, single or double, or a binomial coefficient of whole numbers."""
     whole = list(map(exact_value, arguments))
     if None in whole:
         return None
@@ -115,6 +131,8 @@ def exact_count(name: str, arguments: list) -> Fraction | None:
             return None
     if name == "factorial":
         return Fraction(math.factorial(*map(int, whole)))
+    if name == "double factorial":
+        return Fraction(math.prod(range(int(whole[0]), 0, -2)))
     return Fraction(math.comb(*map(int, whole)))
 
 
@@ -132,8 +150,10 @@ def variables_of(tree, found: set | None = None) -> set[str]:
         kind = tree[0]
         if kind in ("var", "call"):
             found.add(tree[1])
-        elif kind == "fn" and tree[1] in ("factorial", "binom", "gcd", "lcm"):
+        elif kind == "fn" and tree[1] in COUNTING:
             found.add(WHOLE_MARK)
+        elif kind == "fn" and tree[1] in ("gcd", "lcm"):
+            found |= {WHOLE_MARK, FLOOR_MARK}
         elif kind == "fn" and tree[1] in ("floor", "ceil"):
             found.add(FLOOR_MARK)
         for part in tree[1:]:
@@ -206,7 +226,7 @@ def numeric_power(base, exponent, fraction: Fraction | None, mp):
     is_real = mp.im(base) == 0
     if abs(exponent) > LARGEST:
         raise Unfit("the power is too large")
-    if abs(mp.mpf(base) if is_real else base) > mp.mpf(10) ** 10_000:
+    if mp.mag(base) > MOST_BITS_OF_BASE:
         raise Unfit("the power is too large")
     is_odd_root = fraction is not None and fraction.denominator > 1 and fraction.denominator % 2
     if is_odd_root and is_real and mp.re(base) < 0:
@@ -232,10 +252,12 @@ def numeric_function(name: str, numbers: list, mp):
         return mp.ln(numbers[0]) / mp.ln(numbers[1])
     if len(numbers) != 1:
         raise Unfit(f"{name} of {len(numbers)} arguments")
-    if name in ("factorial", "exp") and abs(numbers[0]) > LARGEST:
+    if name in ("factorial", "double factorial", "exp") and abs(numbers[0]) > LARGEST:
         raise Unfit("too large")
     if name == "factorial":
         return mp.gamma(numbers[0] + 1)
+    if name == "double factorial":
+        return mp.fac2(numbers[0])
     if name in ("log", "lg"):
         return mp.ln(numbers[0]) / mp.ln(10)
     if name == "abs":
@@ -255,31 +277,135 @@ def numeric_divisor(name: str, numbers: list, mp):
     return mp.mpf(math.lcm(*whole))
 
 
-def sample_points(variables: set[str], mp) -> list[dict]:
-    """Where to compare, the same at every call: SAMPLE_POINTS values of the variables.
+# ---------------------------------------------------------------- where to compare
 
-    The first three lie above 0, where roots and logarithms have one value, the others have mixed
-    signs. They are whole numbers above 0 where a factorial asks for them; in floors, for letters
-    like n.
+
+def sample_points(variables: set[str], mp, scale: int = 2, most: int = SAMPLE_POINTS) -> list[dict]:
+    """Where to compare, the same at every call: `most` values of the variables.
+
+    The first POSITIVE_POINTS lie above 0, where roots and logarithms have one value, the others
+    have mixed signs; from the third on letters go beyond `scale`. They are whole numbers above 0
+    where a factorial asks for them; in floors, for letters like n.
     """
-    letters = sorted(variables - {WHOLE_MARK, FLOOR_MARK})
+    letters = letters_of(variables)
     if not letters:
         return [{}]
     found = []
-    for k in range(SAMPLE_POINTS):
+    for k in range(most):
         at = {}
         for i, name in enumerate(letters):
-            draw = random.Random(f"{name}/{k}")
+            far = reach(i, k, scale)
             if WHOLE_MARK in variables or (FLOOR_MARK in variables and name in WHOLE):
-                at[name] = mp.mpf(draw.randint(1 + k, 9 + 2 * k))
+                at[name] = mp.mpf(whole_sample(name, k, far))
                 continue
-            value = mp.mpf(draw.randint(300, 2700))
+            value = mp.mpf(drawn(name, k, 300, 2700) * far)
             if k == 3 or (k > 3 and (i + k) % 2):
                 at[name] = value / -997
             else:
                 at[name] = value / 997
         found.append(at)
     return found
+
+
+def letters_of(variables: set[str]) -> list[str]:
+    """The variables without the marks among them, sorted."""
+    return sorted(variables - {WHOLE_MARK, FLOOR_MARK})
+
+
+def whole_sample(name: str, k: int, far: int) -> int:
+    """A whole number for a letter at point number `k`, beyond `far` if that is above 1."""
+    if far > 1:
+        return drawn(name, k, far + 1, 2 * far + 9)
+    return drawn(name, k, 1 + k, 9 + 2 * k)
+
+
+@functools.lru_cache(maxsize=4096)
+def drawn(name: str, k: int, low: int, high: int) -> int:
+    """A random whole number from `low` to `high`, the same at every call for a name and a point."""
+    return random.Random(f"{name}/{k}").randint(low, high)
+
+
+def reach(i: int, k: int, scale: int) -> int:
+    """The factor of the letter number `i` at point number `k`.
+
+    All letters go far at the third and fourth point, one above and one below 0; then every other
+    letter goes farther, as far as a constant times another.
+    """
+    if k in (2, 3):
+        return 4 * scale
+    if k > 3 and (i + k) % 2 == 0:
+        return 4 * min(scale**2, LARGEST_SCALE)
+    return 1
+
+
+def points_for(one, other, variables: set[str], mp) -> list[dict]:
+    """Where to compare two expressions: beyond their constants, and beside those if it matters."""
+    constants = constants_of([one, other], set())
+    sizes = [max(abs(number.numerator), number.denominator) for number in constants]
+    scale = min(max(sizes, default=2), LARGEST_SCALE)
+    points = sample_points(variables, mp, max(scale, 2))
+    letters = letters_of(variables)
+    if not letters:
+        return points
+    if FLOOR_MARK in variables:
+        points += points_at_multiples(letters, modulus_of(sizes), mp)
+    if is_piecewise([one, other]):
+        points += points_beside(letters, constants, mp)
+    return points
+
+
+def constants_of(tree, found: set) -> set:
+    """The rational numbers that stand in a tree, added to `found`."""
+    if tree[0] == "num":
+        found.add(tree[1])
+        return found
+    for part in tree:
+        if isinstance(part, (list, tuple)) and part:
+            constants_of(part, found)
+    return found
+
+
+def modulus_of(sizes: list[int]) -> int:
+    """A common multiple of the numerators and denominators, as far as LARGEST_MODULUS allows."""
+    modulus = 1
+    for size in sorted(sizes):
+        if size and math.lcm(modulus, size) <= LARGEST_MODULUS:
+            modulus = math.lcm(modulus, size)
+    return modulus
+
+
+def points_at_multiples(letters: list[str], modulus: int, mp) -> list[dict]:
+    """Whole points at which every letter is a multiple of the modulus, or one beside it."""
+    points = []
+    for beside in (0, 1, -1):
+        at = {}
+        for i, name in enumerate(letters):
+            at[name] = mp.mpf(modulus * (i + 2) + beside)
+        points.append(at)
+    return points
+
+
+def is_piecewise(tree) -> bool:
+    """Whether a tree has a function whose formula changes from place to place."""
+    if not isinstance(tree, (list, tuple)):
+        return False
+    if tree[:1] == ("fn",) and tree[1] in ("abs", "max", "min"):
+        return True
+    return any(map(is_piecewise, tree))
+
+
+def points_beside(letters: list[str], constants: set, mp) -> list[dict]:
+    """Points on both sides of the constants, and of what cancels them."""
+    points = []
+    for constant in sorted(constants, key=abs, reverse=True)[:MOST_BREAKS]:
+        center = mp.mpf(constant.numerator) / constant.denominator
+        for sign, side in itertools.product((1, -1), repeat=2):
+            at = {}
+            for i, name in enumerate(letters):
+                gap = mp.mpf(side * (61 + 10 * i)) / 997
+                at[name] = sign * center + gap
+            points.append(at)
+    return points
 
 
 # ---------------------------------------------------------------- comparison
@@ -297,21 +423,31 @@ def count_comparison() -> None:
         raise Unfit("too many comparisons")
 
 
-def is_close(left, right, relative: float) -> bool:
-    """Whether two numbers are equal to `relative`, and near 0 to what cancellation leaves of it.
+def is_close(left, right, relative: float, absolute: float = 0.0) -> bool:
+    """Whether two numbers are equal to `relative`, or to `absolute`.
 
     Infinities only equal themselves.
     """
-    gap = abs(left - right)
     if left == right:
         return True
     if not abs(left) + abs(right) < math.inf:
         return False
-    if gap <= relative * max(abs(left), abs(right)):
-        return True
-    if relative < 1e-30:
-        return bool(gap <= SMALLEST)
-    return bool(gap <= 1e-12)
+    gap = abs(left - right)
+    return bool(gap <= relative * max(abs(left), abs(right)) or gap <= absolute)
+
+
+def is_rounding(gap, finer_gap) -> bool:
+    """Whether a number is only what rounding left of 0: it shrinks with more digits."""
+    return bool(finer_gap <= gap * SHRINKS)
+
+
+def settled_value(tree):
+    """The value of a tree without variables, 0 where a sum cancelled and left only rounding."""
+    value = numeric_value(tree, mp_context(), {})
+    if 0 < abs(value) < SHRINKS:
+        if is_rounding(abs(value), abs(numeric_value(tree, finer_context(), {}))):
+            return mp_context().mpf(0)
+    return value
 
 
 def same_value(one, other, tolerance: float) -> bool:
@@ -335,25 +471,40 @@ def same_value(one, other, tolerance: float) -> bool:
 
 
 def differ_in_doubles(one, other, variables: set[str]) -> bool:
-    """Whether double precision tells two expressions apart at the first point."""
-    at = sample_points(variables, mpmath.fp)[0]
-    try:
-        left = numeric_value(one, mpmath.fp, at)
-        right = numeric_value(other, mpmath.fp, at)
-        return not is_close(left, right, 1e-6)
-    except NOT_A_NUMBER:
+    """Whether double precision tells two expressions apart.
+
+    It is asked at the first point at which they are real, else at POSITIVE_POINTS points. Powers
+    are left to more digits: (2 - \\sqrt3)^{20} is what two large numbers leave.
+    """
+    if contains(one, "pow") or contains(other, "pow"):
         return False
+    differ = False
+    for at in sample_points(variables, mpmath.fp, most=POSITIVE_POINTS):
+        try:
+            left = numeric_value(one, mpmath.fp, at)
+            right = numeric_value(other, mpmath.fp, at)
+            far_apart = not is_close(left, right, 1e-6, absolute=1e-12)
+        except NOT_A_NUMBER:
+            continue  # a pole, or too large
+        if not isinstance(left, complex) and not isinstance(right, complex):
+            return far_apart
+        differ = differ or far_apart
+    return differ
 
 
 def same_at_points(one, other, variables: set[str]) -> bool:
-    """Whether two expressions are equal with 60 digits wherever both have a value.
+    """Whether two expressions are equal with 60 digits wherever both have a real value.
 
     They must have one at two points at least, or at the only one where there are no variables.
+    Where they are not real, branches of roots and logarithms may differ: such points count only
+    where letters are above 0, and if there are too few others.
     """
     mp = mp_context()
-    points = sample_points(variables, mp)
-    met = 0
-    for at in points:
+    points = points_for(one, other, variables, mp)
+    met_real = 0
+    met_complex = 0
+    agree_complex = True
+    for k, at in enumerate(points):
         try:
             left = numeric_value(one, mp, at)
             right = numeric_value(other, mp, at)
@@ -361,13 +512,32 @@ def same_at_points(one, other, variables: set[str]) -> bool:
             continue  # a pole
         if mp.isnan(left) or mp.isnan(right):
             continue
-        below_zero = min(at.values(), default=1) < 0
-        if met >= 2 and below_zero and (mp.im(left) or mp.im(right)):
-            continue  # branches of roots and logarithms may differ below 0
-        if not is_close(left, right, 1e-45):
+        is_complex = isinstance(left, mp.mpc) or isinstance(right, mp.mpc)
+        if is_complex and (met_real >= 2 or k >= POSITIVE_POINTS):
+            continue
+        agree = is_close(left, right, 1e-54)
+        if not agree and (k >= 2 or is_close(left, right, 1e-10, absolute=1e-20)):
+            agree = only_rounding_differs(one, other, variables, k)
+        if is_complex:
+            met_complex += 1
+            agree_complex = agree_complex and agree
+        elif agree:
+            met_real += 1
+        else:
             return False
-        met += 1
-    return met >= min(2, len(points))
+    wanted = min(2, len(points))
+    return met_real >= wanted or (agree_complex and met_real + met_complex >= wanted)
+
+
+def only_rounding_differs(one, other, variables: set[str], k: int) -> bool:
+    """Whether two expressions differ at point number `k` by nothing but rounding."""
+    gaps = []
+    for mp in (mp_context(), finer_context()):
+        at = points_for(one, other, variables, mp)[k]
+        gaps.append(abs(numeric_value(one, mp, at) - numeric_value(other, mp, at)))
+    if not gaps[0] < math.inf:
+        return False
+    return is_rounding(*gaps)
 
 
 # ---------------------------------------------------------------- the shape of a tree
@@ -385,10 +555,14 @@ def is_name(tree) -> bool:
     if kind in ("div", "cap", "union"):  # P(A and B)
         return is_name(tree[1]) and is_name(tree[2])
     if kind == "seq":
-        return all(map(is_name, tree[3]))
+        return all(map(is_factor_of_name, tree[3])) and any(map(is_name, tree[3]))
+    if kind == "ratio":
+        return all(map(is_name, tree[1]))
     if kind == "fn" and tree[1] in ("sin", "cos", "tan"):  # cos theta
         return all(map(is_name, tree[2]))
-    if kind == "fn" and tree[1] == "abs":  # |AB|, not |x|
+    if kind == "fn" and tree[1] == "abs":  # |AB| or a determinant, not |x|
+        if tree[2][0][0] == "matrix":
+            return True
         return tree[2][0][0] == "mul" and is_name(tree[2][0])
     if kind == "words":
         return not NO_UNIT & set(tree[1].lower().replace("n't", " not ").split())

@@ -1,7 +1,7 @@
 """Knights and knaves: who always tells the truth, who always lies?
 
 The generator draws one statement a person until exactly one assignment fits them all. The checker
-reads `Name is a knight` and `Name is a knave`, and nothing else.
+reads `Name is a knight` and `Name is a knave`, in a sentence or a list, and nothing else.
 """
 
 import itertools
@@ -145,22 +145,26 @@ def identities(names: tuple[str, ...], knights: tuple[bool, ...]) -> str:
 
 # ---------------------------------------------------------------- the checker
 
-# `(1) Ava is a knight, and ` and the like: a number before it, a comma or an "and" behind it.
+# `(1) Ava is a knight, and ` and the like: a number or a bullet before it, a comma or an "and"
+# behind it.
 CLAIM = re.compile(
-    r"(?:\([0-9]{1,2}\) ?)?([a-z]+) is a (knight|knave)\b[.,;]? ?(?:and )?",
+    r"(?:\([0-9]{1,2}\) ?|[0-9]{1,2}[.):] ?|[-*•] )?"
+    r"([a-z]+) is a (knight|knave)\b[.,;]? ?(?:and )?",
     re.ASCII | re.IGNORECASE,
 )
+# What Markdown puts around words to make them bold, italic or code; a bullet stands alone.
+EMPHASIS = re.compile(r"\*\*|__|`|(?<![^ ,;.])\*(?=[^ ])|(?<=[^ *])\*(?![^ ,;.])")
 
 
 def check_kk(answer: str, problem: Problem) -> tuple[bool, bool, str]:
     """Right: `Name is a knight` or `Name is a knave` once for each person, all of them true.
 
-    The order does not matter.
+    The order does not matter, nor do numbers, bullets and emphasis: `- **Ava** is a knight`.
     """
     names = problem.facts["names"]
     knights = problem.facts["knights"]
     try:
-        roles = claimed_roles(answer, names)
+        roles = claimed_roles(EMPHASIS.sub("", answer), names)
     except ValueError as error:
         return False, False, str(error)
     for i, name in enumerate(names):

@@ -20,6 +20,10 @@ EXAMPLES = {
             "I should double-check that.",
             "We go over the steps.",
             "Think again!",
+            "让我重新检查。",
+            "再想想",
+            "我们再次验证结果",
+            "需要复查",
         ],
         [
             "I check the box.",
@@ -27,6 +31,10 @@ EXAMPLES = {
             "Examine the graph.",
             "A double check of nothing",
             "verify it",
+            "检查站在前面",
+            "重新开始",
+            "再见",
+            "答案是5",
         ],
     ),
     "verification": (
@@ -62,6 +70,10 @@ EXAMPLES = {
     "backtracking": (
         [
             "Let me go back to step 2.",
+            "I need to go back to the original equation.",
+            "Let's go back and check.",
+            "We should go back.",
+            "I have to go back to where I split it.",
             "I'll start over.",
             "We should try again.",
             "That doesn't work.",
@@ -76,6 +88,10 @@ EXAMPLES = {
         ],
         [
             "Aya goes back to the shop.",
+            "I need to go back to the store.",
+            "We have to go back to school on Monday",
+            "We can go back home by bus",
+            "Let's go back to the store where we bought it.",
             "They try again tomorrow.",
             "Wait for 5 minutes.",
             "4*12=48 no</think> <answer>",

@@ -187,9 +187,7 @@ def test_the_second_sample():
         (said, gold) for said, gold, right, _ in SAMPLE if grade_answer(said, gold) is not right
     ]
     assert len(SAMPLE) == 1151
-    assert {pair for pair in wrong if "cases" not in pair[0]} == set(KNOWN) and len(wrong) == len(
-        KNOWN
-    ) + 1
+    assert sorted(wrong) == sorted(KNOWN)
 
 
 def test_a_sentence_is_cut_to_its_answer():
