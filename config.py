@@ -9,14 +9,24 @@ when the dataclass is made, wherever it comes from: the command line, a recipe, 
 import argparse
 import dataclasses
 import math
+import os
 import sys
-import tomllib
 import types
 import typing
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # it came with 3.11, as did more of what is used here
+    print("error: Python 3.11 or later is needed, this is", sys.version.split()[0], file=sys.stderr)
+    sys.exit(2)
 
 
 class UserError(ValueError):
     """Something that the user can mend: shown as one line, exit status 2."""
+
+
+class NotFinite(UserError):
+    """A number is NaN or infinite, where a model has come to one; what to do depends on where."""
 
 
 # ---------------------------------------------------------------- settings
@@ -37,6 +47,9 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+COUNTABLE = 2**63  # no sequence is longer
+
+
 def check_settings(config) -> None:
     """A UserError if a value is outside of its field's bounds or choices; for `__post_init__`."""
     for field in dataclasses.fields(config):
@@ -49,6 +62,8 @@ def check_settings(config) -> None:
             kind = "" if isinstance(value, int) else "a number, "
             why = f": {facts['why']}" if "why" in facts else ""
             raise UserError(f"{flag} must be {kind}at least {facts['at_least']}{why}")
+        if "at_least" in facts and isinstance(value, int) and value >= COUNTABLE:
+            raise UserError(f"{flag} {value} is too large")
         if "above" in facts and not value > facts["above"]:
             raise UserError(f"{flag} must be above {facts['above']}")
 
@@ -66,16 +81,22 @@ def field_types(cls) -> dict[str, type]:
 # ---------------------------------------------------------------- recipe files
 
 
+# What says which settings there are is none of them.
+BY_HAND = {"recipe", "resume"}
+
+
 def read_toml(path: str, cls) -> dict:
     """The settings of a recipe file.
 
     An unknown key or a value of the wrong type is a UserError that names it.
     """
     try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except ValueError as error:  # not TOML, or not UTF-8
+        with open(path, encoding="utf-8-sig") as file:  # Windows puts a byte order mark before it
+            values = tomllib.loads(file.read())
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, brackets without end
         raise UserError(f"recipe {path}: {error}") from None
+    for name in BY_HAND & set(values):
+        raise UserError(f"recipe {path}: {name} is given by hand alone, as {flag_of(name)}")
     return check_values(values, cls, f"recipe {path}")
 
 
@@ -94,11 +115,30 @@ def check_values(values: dict, cls, where: str) -> dict:
             value = float(value)
         if kinds[key] is tuple and type(value) is list:
             value = tuple(value)
+        value = checked_text(value, defaults[key], f"{where}: {key}")
         empty = value is None and defaults[key] is None
         if not empty and not fits(value, kinds[key]):
             raise UserError(f"{where}: {key} = {values[key]!r} is not {name_of(kinds[key])}")
         checked[key] = value
     return checked
+
+
+def checked_text(value, default, name: str):
+    """A setting's value; a text that cannot be meant is a UserError, `~/` becomes the home folder.
+
+    An empty text is what a script's unset variable leaves: `--resume ""` would begin a new run,
+    `--data ""` would train on another task, `--out ""` would write over the folder one is in.
+    A shell leaves `~` alone within `--out=~/runs`, and in a recipe there is no shell.
+    """
+    if not isinstance(value, str):
+        return value
+    if value == "" and default != "":
+        raise UserError(f"{name} is empty: leave it out, or say what is meant")
+    if "\0" in value:
+        raise UserError(f"{name} holds a NUL character")
+    if value.startswith("~/"):
+        return os.path.expanduser(value)
+    return value
 
 
 def fits(value, kind: type) -> bool:
@@ -144,6 +184,10 @@ def parse(cls, description: str, argv: list[str] | None = None):
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = tuple(value)
+    for field in dataclasses.fields(cls):
+        if field.name in given:
+            value = given[field.name]
+            given[field.name] = checked_text(value, field.default, flag_of(field.name))
     recipe = {}
     if given.get("recipe"):
         recipe = read_toml(given["recipe"], cls)
@@ -201,16 +245,31 @@ def add_setting(section, field: dataclasses.Field, kind: type, hidden: bool) -> 
 
 
 def run_program(main) -> None:
-    """Call a program's main; a UserError or a failing file becomes one line and exit status 2."""
+    """Call a program's main; a UserError or a failing file becomes one line and exit status 2.
+
+    A character that the terminal or a file behind it cannot show, as on a Windows console, is
+    written as its number.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has not
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:
         stop(str(error))
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}"
-        stop(named if error.filename else str(error))
+        stop(named(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def named(error: OSError) -> str:
+    """What went wrong, with the name of the file where it is known."""
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, BrokenPipeError):
+        return "nobody reads what this program prints any more (a broken pipe)"
+    return str(error)
 
 
 def stop(text: str) -> None:

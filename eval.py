@@ -4,7 +4,7 @@ Beside it the lengths, the truncated share, and behaviours by rule.
 
     python eval.py --model base --task countdown --n 512 --k 16 --json out.json
     python eval.py --model MODEL --template qwen-math --suite math --protocol dr-grpo
-    python eval.py --model MODEL --save out.jsonl
+    python eval.py --model MODEL --save out.jsonl --html out.html
     python eval.py --regrade out.jsonl
 
 Intervals are by problem: the k responses to one problem are not k independent pieces of evidence.
@@ -14,9 +14,12 @@ answers, and in no length, truncated share or behaviour, because nothing was dra
 Responses are drawn here. What is kept of them, and the figures, are the business of `evaluation/`.
 """
 
+import functools
+import itertools
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import model as lm
@@ -25,10 +28,10 @@ import sample
 import tasks
 from config import UserError, check_values, parse, run_program, setting
 from engine.decoder import MOST_SLOTS
-from engine.device import DTYPES, pick_device
-from evaluation import Graded, behaviours, benchmarks, figures, responses, tables
+from engine.device import DTYPES, default_budget, pick_device
+from evaluation import Graded, behaviours, benchmarks, figures, page, responses, tables, tokens
 from reward import STYLES
-from storage import pinned
+from storage import model_folder, pinned
 from storage.folders import write_file
 from tasks import files
 
@@ -60,12 +63,16 @@ def evaluate(
     style: str = "auto",
     slots: int = MOST_SLOTS,
     decoder=None,
+    on_rollout=None,
 ) -> tuple[dict, list[Graded]]:
     """Sample k responses to each problem and grade them; (figures, graded).
 
     `slots` responses decode at a time, or as many as `decoder` has. `progress` names the bar.
+    on_rollout(index of the problem, rollout) is called for each, in order, when all are drawn.
     """
-    prompts = tasks.encode_prompts(problems, template, tokenizer)
+    vocabulary = model.config.vocab_size
+    prompts = tasks.encode_prompts(problems, template, tokenizer, vocabulary)
+    text_of = functools.partial(sample.text_of, model, tokenizer)
     context = model.config.max_position_embeddings
     longest = context - sampling.max_new_tokens
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
@@ -85,8 +92,9 @@ def evaluate(
     drawn = {i: [] for i in fit}
     for number, rollout in enumerate(rollouts):
         i = fit[number // k]  # the k rollouts of a prompt stand together
-        text = sample.text_of(tokenizer, rollout)
-        drawn[i].append(responses.keep(tokenizer, rollout, text))
+        drawn[i].append(responses.keep(rollout, text_of))
+        if on_rollout is not None:
+            on_rollout(i, rollout)
     graded = []
     for i, problem in enumerate(problems):
         group = drawn.get(i, [responses.NOT_DRAWN] * k)
@@ -102,6 +110,7 @@ def held_out(
     answer_field: str = "",
     levels: str = "",
     split: str = "held-out",
+    style: str = "auto",
 ) -> list[tasks.Problem]:
     """The first n problems of a task's or file's held-out side, or of the whole file.
 
@@ -112,9 +121,11 @@ def held_out(
     kind = "data"
     if task == "math":
         kind = "math"
-    how = (data, question_field, answer_field, kind, files.levels_of(levels))
+    can_be_right = partial(reward.can_be_right, style=style)
+    how = (data, question_field, answer_field, kind, files.levels_of(levels), can_be_right)
     if split == "all":
         problems = tasks.read_rows(*how)
+        files.warn_of_contradictions(problems, data)
     else:
         problems = tasks.read_jsonl(*how)["held-out"]
     return first(problems, n)
@@ -149,8 +160,8 @@ class EvalConfig:
     )
     data: str | None = setting(
         None,
-        f"JSONL file of problems, or {' or '.join(pinned.TRAINING)}, which are fetched once; "
-        "instead of --task",
+        f"file of problems (JSON lines, a JSON array, parquet), or {' or '.join(pinned.TRAINING)}, "
+        "which are fetched once; instead of --task",
     )
     split: str = setting(
         "held-out",
@@ -160,7 +171,11 @@ class EvalConfig:
     question_field: str = setting(
         "", "field of --data that holds the question; by default it is found"
     )
-    answer_field: str = setting("", "field of --data that holds the answer; by default it is found")
+    answer_field: str = setting(
+        "",
+        "field of --data that holds the answer, as reward_model.ground_truth; by default it is "
+        "found",
+    )
     levels: str = setting("", "levels of --data that are taken, as 3,4,5 or 3-5; by default all")
     n: int = setting(
         512,
@@ -191,6 +206,7 @@ class EvalConfig:
     seed: int = setting(0, "seed of the draws; the held-out problems are always the same")
     json: str | None = setting(None, "write the figures to this file")
     save: str | None = setting(None, "write every response to this file")
+    html: str | None = setting(None, "write the responses to this page, as report.py shows a run's")
     regrade: str | None = setting(
         None, "grade the responses of a file from --save again, without a model"
     )
@@ -219,7 +235,7 @@ def check_source(settings: EvalConfig, given: set[str]) -> None:
     named = [source for source in sources if source is not None]
     if len(named) > 1:
         raise UserError("choose one of --suite, --data and --regrade")
-    extra = given - {"regrade", "reward", "answer_style", "json", "save"}
+    extra = given - {"regrade", "reward", "answer_style", "json", "save", "html"}
     if settings.regrade and extra:
         flag = min(extra).replace("_", "-")
         raise UserError(f"--regrade takes the file's own settings; leave out --{flag}")
@@ -233,21 +249,31 @@ def check_source(settings: EvalConfig, given: set[str]) -> None:
         raise UserError(
             "--split, --levels and --task math say how to take a file: name it with --data"
         )
+    if settings.data is None and (settings.question_field or settings.answer_field):
+        raise UserError("--question-field and --answer-field name fields of --data")
 
 
 def check_files(settings: EvalConfig) -> None:
     """Refuse a file that cannot be written: this is said before the work, not after it."""
-    for flag, file in (("--json", settings.json), ("--save", settings.save)):
-        if not file:
-            continue
-        folder = Path(file).parent
-        if not folder.is_dir():
+    outputs = {"--json": settings.json, "--save": settings.save, "--html": settings.html}
+    outputs = {flag: file for flag, file in outputs.items() if file}
+    for flag, file in outputs.items():
+        place = Path(os.path.realpath(file))
+        if not place.parent.is_dir():
             raise UserError(f"{flag} {file}: there is no such folder")
-        if Path(file).is_dir() or not os.access(folder, os.W_OK):
+        # What is there already may be a folder, a pipe or a device, or kept from being changed.
+        taken = place.exists() and not (place.is_file() and os.access(place, os.W_OK))
+        if taken or not os.access(place.parent, os.W_OK):
             raise UserError(f"{flag} {file}: no file can be written there")
-    if settings.save and settings.json:
-        if Path(settings.save).resolve() == Path(settings.json).resolve():
-            raise UserError("--save and --json name the same file")
+        model = model_folder.local(settings.model)
+        if model and place.exists() and place.parent == model.resolve():
+            raise UserError(f"{flag} {file}: that is a file of --model")
+        for source in (settings.data, settings.regrade):
+            if source and Path(source).resolve() == Path(file).resolve():
+                raise UserError(f"{flag} {file}: that is the file that is read")
+    for (flag, file), (other, second) in itertools.combinations(reversed(outputs.items()), 2):
+        if Path(file).resolve() == Path(second).resolve():
+            raise UserError(f"{flag} and {other} name the same file")
 
 
 def check_task(settings: EvalConfig, given: set[str]) -> None:
@@ -324,18 +350,25 @@ def problems_of(settings: EvalConfig) -> dict[str, list[tasks.Problem]]:
         settings.answer_field,
         settings.levels,
         settings.split,
+        settings.answer_style,
     )
     return {name: problems}
 
 
-def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str, list[Graded]]]:
-    """(the settings used, the graded problems of each benchmark)."""
+def sampled(
+    settings: EvalConfig, given: set[str], lines: dict
+) -> tuple[EvalConfig, dict[str, list[Graded]]]:
+    """(the settings used, the graded problems of each benchmark).
+
+    What --html shows of each benchmark is put into `lines`.
+    """
     found = problems_of(settings)
     device = pick_device(settings.device)
     model, tokenizer = lm.load(settings.model, device, settings.dtype)
     prompts = []
     for problems in found.values():
-        prompts += tasks.encode_prompts(problems, settings.template, tokenizer)
+        vocabulary = model.config.vocab_size
+        prompts += tasks.encode_prompts(problems, settings.template, tokenizer, vocabulary)
     settings = fitted(settings, given, model.config.max_position_embeddings, prompts)
     sampling = sample.Sampling(
         settings.max_new_tokens,
@@ -347,6 +380,7 @@ def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str
     )
     graded = {}
     for name, problems in found.items():
+        rollouts = []
         _, graded[name] = evaluate(
             model,
             tokenizer,
@@ -359,15 +393,57 @@ def sampled(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str
             progress=name,
             style=settings.answer_style,
             slots=settings.slots,
+            on_rollout=lambda i, rollout, kept=rollouts: kept.append((i, rollout)),
         )
+        if settings.html:
+            lines[name] = lines_of(model, tokenizer, graded[name], rollouts, settings)
     return settings, graded
+
+
+# Tokens of a benchmark that --html looks at: more than its page holds.
+MOST_LOOKED_AT = 60_000
+
+
+def lines_of(model, tokenizer, graded: list[Graded], rollouts: list, settings) -> list[dict]:
+    """A line for each problem, as a run has them in tokens.jsonl; rollouts: (problem, rollout)."""
+    looked_at = []
+    total = 0
+    for _, rollout in rollouts:
+        total += len(rollout.response)
+        if total > MOST_LOOKED_AT:
+            break
+        looked_at.append(rollout)
+    looks = lm.look(
+        model,
+        [rollout.prompt for rollout in looked_at],
+        [rollout.response for rollout in looked_at],
+        settings.temperature or 1.0,  # greedily drawn ones as the model itself sees them
+        default_budget(model.device),
+    )
+    silent = sample.silent_ids(model, tokenizer)
+    drawn = {}
+    for (i, rollout), look in zip(rollouts, looks):
+        drawn.setdefault(i, []).append((rollout, look))
+    lines = []
+    for i, group in enumerate(graded):
+        records = []
+        for k, response in enumerate(group.responses):
+            earned = group.rewards[k]
+            if k < len(drawn.get(i, ())):
+                rollout, look = drawn[i][k]
+                records.append(tokens.response_record(rollout, response.text, earned, look))
+            else:
+                records.append(tokens.text_record(response, earned))
+        about = (0, "eval", i, group.problem)
+        lines.append(tokens.problem_line(*about, tokenizer, silent, records))
+    return lines
 
 
 def regraded(settings: EvalConfig, given: set[str]) -> tuple[EvalConfig, dict[str, list[Graded]]]:
     """(the settings of the saved file with what was given by hand, its problems graded again)."""
     stored, found = responses.read(settings.regrade)
     used = check_values(stored, EvalConfig, settings.regrade)
-    for name in ("regrade", "json", "save", *given):
+    for name in ("regrade", "json", "save", "html", *given):
         used[name] = getattr(settings, name)
     settings = EvalConfig(**used)
     graded = {}
@@ -416,10 +492,13 @@ def main():
         EvalConfig, "accuracy on held-out problems or benchmarks, with intervals"
     )
     settings = settled(settings, given)
+    lines = {}
     if settings.regrade:
         settings, graded = regraded(settings, given)
+        for name, groups in graded.items():
+            lines[name] = tokens.text_lines(groups)
     else:
-        settings, graded = sampled(settings, given)
+        settings, graded = sampled(settings, given, lines)
     found = {}
     for name, group in graded.items():
         found[name] = figures(group) | behaviours(group)
@@ -429,6 +508,8 @@ def main():
         responses.save(Path(settings.save), asdict(settings), graded)
     if settings.json:
         write_file(Path(settings.json), as_json(found, source, settings))
+    if settings.html:
+        page.write_evaluation(settings.html, settings.model, asdict(settings), found, lines)
 
 
 if __name__ == "__main__":

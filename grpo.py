@@ -135,6 +135,12 @@ def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor
     return total.clamp(-20, 20).exp()
 
 
+def clips(ratio, A, clip_low: float, clip_high: float) -> torch.Tensor:
+    """Where PPO's bound holds, so that a token has no gradient: bool, in the shape of ratio * A."""
+    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
+    return bounded * A < ratio * A
+
+
 def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:
     """Estimates of KL(pi || ref) from samples of pi, per token (J. Schulman, "Approximating KL
     divergence", 2020).
@@ -181,10 +187,10 @@ def policy_loss(
     objective = torch.minimum(ratio * A, bounded * A)
     total = -(objective * weights).sum()
     with torch.no_grad():
-        clipped = ((bounded * A < ratio * A).expand(B, T) * (weights > 0)).sum()
+        clipped = clips(ratio, A, clip_low, clip_high).expand(B, T) * (weights > 0)
         kl = torch.zeros(())
     if kl_coef:
         estimate = kl_estimate(logprobs, ref_logprobs, kl_kind)
         total = total + kl_coef * (estimate * weights).sum()
         kl = (estimate.detach() * (weights > 0)).sum()
-    return total, {"clipped": clipped.item(), "kl": kl.item()}
+    return total, {"clipped": clipped.sum().item(), "kl": kl.item()}

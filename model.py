@@ -237,6 +237,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.stop_ids = ()
+        self.source = None  # of a loaded model: its config, and what its folder says of it
         self.recompute = False  # gradient checkpointing: of a layer only the input is kept
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
@@ -560,6 +561,53 @@ def in_chunks(model: Transformer, hidden, targets, temperature: float):
     return torch.cat(picked), torch.cat(entropy)
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a model makes of each of the T ids of a response; fp32, on the CPU."""
+
+    logprobs: torch.Tensor  # [T]
+    entropy: torch.Tensor  # [T], nats
+    likeliest: torch.Tensor  # [T, k], the ids that it holds for likeliest, the first one first
+    their_logprobs: torch.Tensor  # [T, k]
+
+
+@torch.no_grad()
+def look(
+    model: Transformer,
+    prompts: list[list[int]],
+    responses: list[list[int]],
+    temperature: float,
+    token_budget: int,
+    k: int = 5,
+) -> list[Look]:
+    """A forward pass for people to read: a Look at each of these responses."""
+    rows = [prompt + response[:-1] for prompt, response in zip(prompts, responses)]
+    looks = [None] * len(rows)
+    for batch in micro_batches([len(row) for row in rows], token_budget, model.packs):
+        part = [rows[i] for i in batch]
+        ids, begin = laid_out(part, model)
+        hidden = model.hidden(ids, causal(part, model))
+        for i, start in zip(batch, begin):
+            first = start + len(prompts[i]) - 1  # predicts the response's first id
+            states = hidden[first : first + len(responses[i])]
+            targets = torch.tensor(responses[i], device=model.device)
+            looks[i] = look_at(model, states, targets, temperature, k)
+    return looks
+
+
+def look_at(model: Transformer, states, targets, temperature: float, k: int) -> Look:
+    """The Look at target ids [T] from the states [T, C] that predict them."""
+    size = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
+    parts = []
+    for some, wanted in zip(states.split(size), targets.split(size)):
+        logprobs = tempered(model.head(some), temperature).log_softmax(1)
+        picked = logprobs.gather(1, wanted[:, None])[:, 0]
+        entropy = -(logprobs.exp() * logprobs).sum(1)
+        their_logprobs, likeliest = logprobs.topk(min(k, logprobs.shape[1]), dim=1)
+        parts.append((picked, entropy, likeliest, their_logprobs))
+    return Look(*(torch.cat(tensors).cpu() for tensors in zip(*parts)))
+
+
 # ---------------------------------------------------------------- Hugging Face folders
 
 # Products that read the same input are one matrix here: the checkpoint's matrices stand in it one
@@ -601,33 +649,65 @@ def checkpoint_tensors(model: Transformer, state: dict | None = None) -> dict[st
     return {theirs: state[ours].detach()[rows] for theirs, (ours, rows) in layout.items()}
 
 
+# Of a file whose numbers are not finite.
+DAMAGED = (
+    "it is damaged, or a training that diverged has written it; take another model, or an earlier "
+    "checkpoint"
+)
+
+
 def load(path: str, device="cpu", dtype=torch.float32):
     """(model, tokenizer) from a Hugging Face folder or hub id.
 
     dtype: a torch.dtype, or the value of --dtype: auto, fp32 or bf16.
 
-    Strict: a missing, surplus or misshapen tensor, a damaged file or a tokenizer without a stop
-    token is a UserError that names it.
+    Strict: a missing, surplus or misshapen tensor, one with a number that is not finite, a damaged
+    file or a tokenizer without a stop token is a UserError that names it.
     """
     folder = model_folder.find(str(path))
     model_folder.check_complete(folder)
-    with torch.device("meta"):
-        model = Transformer(read_config(folder))
+    model = without_weights(folder)
     if isinstance(dtype, str):
         dtype, _ = pick_dtype(dtype, torch.device(device), model.config.hidden_size)
+    state = empty_state(model, folder, device, dtype)
     layout = checkpoint_layout(model)
     shapes = {theirs: tuple(t.shape) for theirs, t in checkpoint_tensors(model).items()}
-    state = {}
-    for ours, parameter in model.named_parameters():
-        state[ours] = torch.empty(parameter.shape, device=device, dtype=dtype)
     tied = model.config.tie_word_embeddings
     for theirs, tensor in model_folder.read_tensors(folder, shapes, tied, device):
         ours, rows = layout[theirs]
         state[ours][rows] = tensor
+        # After it has been turned into `dtype`: the largest numbers of fp64 are infinite in fp32.
+        model_folder.check_finite(f"{folder}: tensor {theirs}", state[ours][rows], DAMAGED)
     model.load_state_dict(state, assign=True)
     tokenizer = model_folder.read_tokenizer(folder)
     model.stop_ids = model_folder.read_stop_ids(folder, tokenizer, model.config.vocab_size)
+    model.source = (model.config, model_folder.read_source(folder))
     return model, tokenizer
+
+
+def without_weights(folder) -> Transformer:
+    """The model that a folder's config.json describes, on torch's device without memory."""
+    config = read_config(folder)
+    try:
+        with torch.device("meta"):
+            return Transformer(config)
+    except (RuntimeError, TypeError):  # a product of sizes, or one of them, is no int64
+        raise UserError(f"{folder}/config.json: its sizes are too large for any machine") from None
+
+
+def empty_state(model: Transformer, folder, device, dtype) -> dict[str, torch.Tensor]:
+    """Room for a model's parameters, by name; a UserError if there is not enough."""
+    state = {}
+    try:
+        for name, parameter in model.named_parameters():
+            state[name] = torch.empty(parameter.shape, device=device, dtype=dtype)
+    except RuntimeError:  # torch's for a GPU is one too
+        gb = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize / 1e9
+        raise UserError(
+            f"{folder}: the weights of this model take {gb:.1f} GB, and there is not so much "
+            f"memory ({device}): take a smaller one, or mend the sizes in its config.json"
+        ) from None
+    return state
 
 
 def read_config(folder) -> ModelConfig:
@@ -645,11 +725,14 @@ def read_config(folder) -> ModelConfig:
     scaling = config.rope_scaling
     if scaling is not None:
         ramp = scaling.high_freq_factor - scaling.low_freq_factor
-        if min(asdict(scaling).values()) <= 0 or ramp <= 0:
+        numbers = asdict(scaling).values()
+        if not all(map(math.isfinite, numbers)) or min(numbers) <= 0 or ramp <= 0:
             raise UserError(f"{where}: {scaling} has no meaning")
     sizes = [v for v in (*vars(config).values(), config.head_size) if type(v) in (int, float)]
     if min(sizes) <= 0:
         raise UserError(f"{where}: a size is not above 0")
+    if not all(map(math.isfinite, sizes)):  # JSON has no NaN, but Python reads one
+        raise UserError(f"{where}: a number is not finite")
     if config.num_attention_heads % config.num_key_value_heads or config.head_size % 2:
         raise UserError(
             f"{where}: num_attention_heads is no multiple of num_key_value_heads, "
@@ -671,4 +754,7 @@ def write_files(folder, model: Transformer, tokenizer, state: dict | None = None
     """The files of a Hugging Face folder, into a folder that is there."""
     tensors = checkpoint_tensors(model, state)
     fields = asdict(model.config) | {"head_dim": model.config.head_size}
-    model_folder.write(folder, fields, model.stop_ids, tensors, tokenizer)
+    source = None
+    if model.source and model.source[0] == model.config:  # else its shape has been changed since
+        source = model.source[1]
+    model_folder.write(folder, fields, model.stop_ids, tensors, tokenizer, source)

@@ -321,6 +321,32 @@ def score(
     return Reward(total, float(right), format_part, why)
 
 
+# How a response states its answer, by the style in which it is read.
+TAGGED = "so </think> <answer>{}</answer>"
+BOXED = "so \\boxed{{}}"
+STATEMENTS = {
+    "auto": (TAGGED, BOXED),
+    "answer-tag": (TAGGED,),
+    "boxed": (BOXED,),
+    "last-number": ("#### {}",),
+}
+
+
+def can_be_right(problem: Problem, style: str = "auto") -> bool:
+    """Whether a response that states the problem's own answer is right when it is read in `style`.
+
+    A file may hold answers for which none is: nothing could be learned from such a problem.
+    """
+    for statement in STATEMENTS[style]:
+        reading = read_response(statement.replace("{}", problem.answer), style)
+        if reading.answer is None:
+            continue
+        right, _, _ = check(reading.answer, problem)
+        if right:
+            return True
+    return False
+
+
 # ---------------------------------------------------------------- what r1_language counts
 
 LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"

@@ -1,6 +1,7 @@
 """The KV-cached batched sampler: prompt ids in, `Rollout`s out.
 
     python sample.py --model base "Using 3, 7 and 12 exactly once each, make 24 with + - * /." -n 4
+    python sample.py --model MODEL "What is 12 + 30?" --answer 42
 
 `generate` is continuous batching. Every rollout that decodes sits in a slot of the KV cache. A step
 draws one id for each of them; a rollout that ends leaves its slot to the next one in the queue or,
@@ -28,8 +29,9 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import model as lm
+import reward
 import tasks
-from config import UserError, parse, run_program, setting
+from config import NotFinite, UserError, parse, run_program, setting
 from engine.attention import Causal, Filling, Packed
 from engine.batches import PREFILL_TOKENS
 from engine.decoder import MOST_SLOTS, Decoder
@@ -52,6 +54,8 @@ class Rollout:
     response: list[int] = field(default_factory=list)  # ids; the stop token is the last of them
     logprobs: list[float] = field(default_factory=list)  # of each response id, when it was drawn
     finished: bool = False  # ended by itself, not by the length limit
+    # Log-probs [T] as the update computed them, before it moved a weight; None if it did not.
+    updated: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Sampling:
     def __post_init__(self):
         requirements = {
             "max_new_tokens must be at least 1": self.max_new_tokens >= 1,
-            "temperature must not be negative": self.temperature >= 0,
+            "temperature must be a number, at least 0": 0 <= self.temperature < math.inf,
             "top_k must not be negative": self.top_k >= 0,
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
             "min_p must be between 0 and 1": 0 <= self.min_p <= 1,
@@ -201,7 +205,7 @@ def completing_ids(tokenizer, strings: tuple[str, ...], ids: int) -> torch.Tenso
 
     Remembered: it decodes the whole vocabulary, 151,665 texts with Qwen's.
     """
-    texts = tokenizer.batch_decode([[i] for i in range(ids)])
+    texts = tokenizer.batch_decode([[i] for i in range(ids)], clean_up_tokenization_spaces=False)
     return torch.tensor([could_complete(text, strings) for text in texts])
 
 
@@ -248,8 +252,9 @@ class StopStrings:
         """Whether the last id of a response completes a stop string."""
         if not self.suspect[response[-1]]:
             return False
-        text = self.tokenizer.decode(response[-self.tail :])
-        last = self.tokenizer.decode(response[-1:])
+        as_drawn = dict(clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(response[-self.tail :], **as_drawn)
+        last = self.tokenizer.decode(response[-1:], **as_drawn)
         for string in self.strings:
             if string in text[-(len(string) + len(last)) :]:
                 return True
@@ -415,8 +420,18 @@ class Collector:
             rollout.response = ids[i][:length]
             rollout.logprobs = logprobs[i][:length]
             rollout.finished = slot in lengths or rollout.response[-1] in self.stop_ids
+            check_logprobs(rollout.logprobs)
             if self.on_done is not None:
                 self.on_done(owner, rollout)
+
+
+def check_logprobs(logprobs: list[float]) -> None:
+    """NotFinite if one of them is NaN or infinite: its id was drawn from no distribution."""
+    if not all(map(math.isfinite, logprobs)):
+        raise NotFinite(
+            "the model's log-probabilities are not finite (NaN or infinite): its weights are "
+            "damaged, or too large to compute with"
+        )
 
 
 # ---------------------------------------------------------------- the loop
@@ -513,9 +528,20 @@ def next_of_one_group(waiting: deque, n: int, most: int) -> list[int]:
     return members
 
 
-def text_of(tokenizer, rollout: Rollout) -> str:
-    """The response as a reward reads it: without the tokenizer's special tokens."""
-    return tokenizer.decode(rollout.response, skip_special_tokens=True)
+def silent_ids(model, tokenizer) -> set[int]:
+    """The ids of a response that no reward reads: those of stop tokens and of padding."""
+    return {*model.stop_ids, tokenizer.pad_token_id}
+
+
+def text_of(model, tokenizer, ids: list[int]) -> str:
+    """What response ids say: without stop and padding ids, and with everything else.
+
+    Other special tokens stay. A tokenizer may have marked <think> or <answer> as one, and a reward
+    looks for these.
+    """
+    silent = silent_ids(model, tokenizer)
+    spoken = [i for i in ids if i not in silent]
+    return tokenizer.decode(spoken, clean_up_tokenization_spaces=False)
 
 
 # ---------------------------------------------------------------- python sample.py
@@ -531,6 +557,12 @@ class SampleConfig:
         "end a response whose text ends in this string, beside the template's own; may be given "
         "more than once",
     )
+    answer: str | None = setting(
+        None, "the right answer, by value; a Countdown question is checked without one"
+    )
+    answer_style: str = setting(
+        "auto", "where in a response the answer stands", choices=reward.STYLES
+    )
     n: int = setting(1, "responses")
     max_new_tokens: int = setting(256, "longest response, tokens")
     temperature: float = setting(1.0, "0 is greedy")
@@ -545,9 +577,9 @@ class SampleConfig:
 class Printer:
     """Streams the first response as it is drawn; the others follow when all are done."""
 
-    def __init__(self, tokenizer, stop_ids, n: int):
+    def __init__(self, model, tokenizer, n: int):
+        self.model = model
         self.tokenizer = tokenizer
-        self.stop_ids = stop_ids
         self.ids = [[] for _ in range(n)]  # of each response, as far as it is drawn
         self.current = 0  # the response that is on the terminal
         self.shown = ""  # its text, as far as it is there
@@ -559,25 +591,45 @@ class Printer:
         if i == self.current:
             self.show()
 
-    def show(self) -> None:
+    def show(self, ended: bool = False) -> None:
         """Print what the current response has that is not on the terminal yet."""
-        ids = [token for token in self.ids[self.current] if token not in self.stop_ids]
-        text = self.tokenizer.decode(ids)
-        if not text.endswith("\ufffd"):  # half of a character: wait for the rest
+        text = text_of(self.model, self.tokenizer, self.ids[self.current])
+        if ended or not text.endswith("\ufffd"):  # half of a character: wait for the rest
             print(text[len(self.shown) :], end="", flush=True)
             self.shown = text
 
-    def close(self, i: int, rollout: Rollout) -> None:
-        """End response i, then go on with what the next one has so far."""
+    def close(self, i: int, rollout: Rollout, verdict: str) -> None:
+        """End response i, then go on with what the next one has so far; verdict: "" is none."""
+        self.show(ended=True)
         remark = f"{len(rollout.response)} tokens"
         if not rollout.finished:
             remark += ", hit the limit"
+        if verdict:
+            remark += f"; {verdict}"
         print(f"\n    ({remark})")
         self.current = i + 1
         self.shown = ""
         if self.current < len(self.ids):
             print(f"[{self.current + 1}] ", end="", flush=True)
             self.show()
+
+
+def problem_of(settings: SampleConfig) -> tasks.Problem | None:
+    """What the answers are checked against: --answer, or what a Countdown question asks for."""
+    question = " ".join(settings.text)
+    if settings.answer is not None:
+        return tasks.Problem("math", question, settings.answer, "")
+    return tasks.read_countdown(question)
+
+
+def verdict_of(text: str, rollout: Rollout, problem: tasks.Problem | None, style: str) -> str:
+    """Whether a response is right, and why; "" where nothing can be checked."""
+    if problem is None:
+        return ""
+    earned = reward.score("dr_grpo", text, problem, rollout.finished, style)
+    if earned.accuracy == 1.0:
+        return earned.why
+    return f"wrong: {earned.why}"
 
 
 def main():
@@ -587,14 +639,17 @@ def main():
             'give a question, for instance: python sample.py "Using 3, 7 and 12 exactly once each, '
             'make 24 with + - * /." and -n of at least 1'
         )
+    text = " ".join(settings.text)
+    if text.encode("utf-8", "replace").decode("utf-8") != text:
+        raise UserError("the question is not text in UTF-8")
     template = settings.template
     if template not in tasks.TEMPLATES or template == "tinyzero":
         raise UserError(f"--template {template} needs a generated problem: choose another")
     stop_strings = tasks.stop_strings(template, settings.stop)
     model, tokenizer = lm.load(settings.model, pick_device(settings.device), settings.dtype)
-    question = tasks.Problem("data", " ".join(settings.text), "", "")
+    question = tasks.Problem("data", text, "", "")
     prompt = tasks.prompt(question, template, tokenizer)
-    ids = tasks.encode(prompt, template, tokenizer)
+    ids = tasks.encode(prompt, template, tokenizer, model.config.vocab_size)
     sampling = Sampling(
         settings.max_new_tokens,
         settings.temperature,
@@ -605,10 +660,12 @@ def main():
     )
     check_prompts(model, [ids], settings.max_new_tokens)
     n = settings.n
-    printer = Printer(tokenizer, model.stop_ids, n)
+    printer = Printer(model, tokenizer, n)
     rollouts = generate(model, tokenizer, [ids], sampling, n, settings.seed, on_token=printer.add)
+    problem = problem_of(settings)
     for i, rollout in enumerate(rollouts):
-        printer.close(i, rollout)
+        text = text_of(model, tokenizer, rollout.response)
+        printer.close(i, rollout, verdict_of(text, rollout, problem, settings.answer_style))
 
 
 if __name__ == "__main__":

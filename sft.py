@@ -23,10 +23,12 @@ from tqdm import tqdm
 
 import model as lm
 import tasks
-from config import UserError, parse, run_program, setting
+from config import NotFinite, UserError, check_settings, parse, run_program, setting
 from engine.batches import micro_batches
 from engine.device import DTYPES, pick_device, pick_dtype
 from engine.optimizer import MasterAdamW
+from storage import model_folder
+from storage.folders import check_link, claimed
 from tasks import files, traces
 
 
@@ -53,24 +55,26 @@ class SFTConfig:
     response_field: str = setting(
         "response", "field of --data that holds the response, without the stop token"
     )
-    steps: int = setting(8000, "optimizer steps")
-    rows: int = setting(96, "pairs per step")
-    token_budget: int = setting(2048, "tokens per micro-batch, padding included")
-    lr: float = setting(2e-3, "peak learning rate: linear warm-up, then a cosine down to a tenth")
-    warmup: int = setting(200, "steps of warm-up")
-    weight_decay: float = setting(0.05, "AdamW's decoupled weight decay")
-    clip_norm: float = setting(1.0, "largest gradient norm")
-    save_every: int = setting(1000, "steps between saves of --out")
+    steps: int = setting(8000, "optimizer steps", at_least=1)
+    rows: int = setting(96, "pairs per step", at_least=1)
+    token_budget: int = setting(2048, "tokens per micro-batch, padding included", at_least=1)
+    lr: float = setting(
+        2e-3, "peak learning rate: linear warm-up, then a cosine down to a tenth", at_least=0
+    )
+    warmup: int = setting(200, "steps of warm-up", at_least=0)
+    weight_decay: float = setting(0.05, "AdamW's decoupled weight decay", at_least=0)
+    clip_norm: float = setting(1.0, "largest gradient norm", above=0)
+    save_every: int = setting(1000, "steps between saves of --out", at_least=1)
     seed: int = setting(0, "seed of weights and data")
     device: str = setting("auto", "auto, cpu or cuda")
     dtype: str = setting("auto", "compute type: auto, fp32 or bf16", choices=("auto", *DTYPES))
 
     def __post_init__(self):
-        for name in ("steps", "rows", "token_budget", "save_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1")
+        check_settings(self)
         if self.data and self.task:
             raise UserError("--data and --task: choose one of them")
+        if self.from_scratch and self.model != type(self).model:
+            raise UserError("--from-scratch makes new weights: leave out --model")
 
 
 # ---------------------------------------------------------------- the embedded base
@@ -146,7 +150,7 @@ def new_model(shape: dict, tokenizer, seed: int) -> lm.Transformer:
 
     What writes into the residual stream is smaller by the square root of its depth.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**64)
     size = -(-len(tokenizer) // 16) * 16  # a round number of rows
     model = lm.Transformer(lm.ModelConfig(vocab_size=size, **shape))
     depth = 2 * model.config.num_hidden_layers
@@ -209,20 +213,20 @@ def read_pairs(path: str, prompt_field: str, response_field: str) -> list[tuple[
 def encode_pairs(
     pairs: list[tuple[str, str]], model: lm.Transformer, tokenizer
 ) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, response ids) of each pair, the stop token at the end.
+    """(prompt ids, response ids) of each pair, one stop token at the end.
 
-    UserError if one does not fit the context.
+    UserError if one does not fit the context, or has ids that the model does not have.
     """
     context = model.config.max_position_embeddings
-    stop = tokenizer.eos_token_id
-    if stop is None:
-        stop = model.stop_ids[0]
+    vocabulary = model.config.vocab_size
     # Responses begin in mid-text: nothing is put before them.
     texts = [response for _, response in pairs]
     responses = tokenizer(texts, add_special_tokens=False)["input_ids"]
     rows = []
-    for (prompt, _), response in zip(pairs, responses):
-        rows.append((tasks.encode(prompt, "", tokenizer), response + [stop]))
+    for number, ((prompt, _), response) in enumerate(zip(pairs, responses), 1):
+        tasks.check_ids(response, tokenizer, vocabulary)
+        ended = with_stop(response, number, model, tokenizer)
+        rows.append((tasks.encode(prompt, "", tokenizer, vocabulary), ended))
     for number, (prompt, response) in enumerate(rows, 1):
         tokens = len(prompt) + len(response)
         if tokens > context:
@@ -231,6 +235,29 @@ def encode_pairs(
                 "shorten it or leave it out"
             )
     return rows
+
+
+def with_stop(response: list[int], number: int, model: lm.Transformer, tokenizer) -> list[int]:
+    """Response ids of pair `number` that end in a stop token: their own, if there is one.
+
+    White space and more stop tokens behind it are dropped. UserError if anything else comes after
+    it: the sampler never gets there.
+    """
+    ends = [i for i, token in enumerate(response) if token in model.stop_ids]
+    if not ends:
+        stop = tokenizer.eos_token_id
+        if stop is None:
+            stop = model.stop_ids[0]
+        return response + [stop]
+    first = ends[0]
+    rest = [token for token in response[first:] if token not in model.stop_ids]
+    if tokenizer.decode(rest).strip():
+        name = tokenizer.decode(response[first])
+        raise UserError(
+            f"pair {number}: the stop token {name} stands within its response, which would end "
+            "there: cut the rest off, or make a pair of its own of it"
+        )
+    return response[: first + 1]
 
 
 # ---------------------------------------------------------------- training
@@ -284,42 +311,63 @@ def train(settings: SFTConfig) -> dict:
     if settings.data:
         pairs = read_pairs(settings.data, settings.prompt_field, settings.response_field)
         data = encode_pairs(pairs, model, tokenizer)
-    losses = []
-    tokens = 0
-    began = time.time()
-    bar = tqdm(range(settings.steps), desc="sft", mininterval=5)
-    for step in bar:
-        # 1. The step's rows: a function of the seed and the step's number.
-        rng = random.Random(f"{settings.seed}/{step}")
-        if data:
-            rows = rng.choices(data, k=settings.rows)
-        else:
-            pairs = generated_pairs(rng, settings.rows, settings.task, settings.template, tokenizer)
-            rows = encode_pairs(pairs, model, tokenizer)
-        # 2. Update.
-        lr = learning_rate(step, settings)
-        loss, norm = supervised_step(model, optimizer, rows, lr, settings)
-        # 3. Say how it goes.
-        losses.append(loss)
-        recent = sum(losses[-100:]) / len(losses[-100:])
-        tokens += sum(len(prompt) + len(response) for prompt, response in rows)
-        rate = tokens / (time.time() - began)
-        bar.set_postfix(loss=f"{recent:.4f}", norm=f"{norm:.2f}", tok_s=f"{rate:.0f}")
-        # 4. Save.
-        done = step + 1
-        if done % settings.save_every == 0 or done == settings.steps:
-            save_masters(out, model, tokenizer, optimizer, in_bf16=settings.from_scratch)
+    rows_of_step(0, settings, data, model, tokenizer)  # if there is a fault, it is said at once
+    with claimed(out):
+        losses = []
+        tokens = 0
+        began = time.time()
+        bar = tqdm(range(settings.steps), desc="sft", mininterval=5)
+        for step in bar:
+            # 1. The step's rows.
+            rows = rows_of_step(step, settings, data, model, tokenizer)
+            # 2. Update.
+            lr = learning_rate(step, settings)
+            loss, norm = supervised_step(model, optimizer, rows, lr, settings)
+            # 3. Say how it goes.
+            losses.append(loss)
+            recent = sum(losses[-100:]) / len(losses[-100:])
+            tokens += sum(len(prompt) + len(response) for prompt, response in rows)
+            rate = tokens / (time.time() - began)
+            bar.set_postfix(loss=f"{recent:.4f}", norm=f"{norm:.2f}", tok_s=f"{rate:.0f}")
+            # 4. Save.
+            done = step + 1
+            if done % settings.save_every == 0 or done == settings.steps:
+                save_masters(out, model, tokenizer, optimizer, in_bf16=settings.from_scratch)
     seconds = time.time() - began
     return {"loss": recent, "steps": settings.steps, "tokens": tokens, "seconds": seconds}
 
 
+def rows_of_step(
+    step: int, settings: SFTConfig, data: list | None, model: lm.Transformer, tokenizer
+) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, response ids) of a step: a function of the seed and the step's number.
+
+    data: the rows of a file to draw from; without them they are generated.
+    """
+    rng = random.Random(f"{settings.seed}/{step}")
+    if data:
+        return rng.choices(data, k=settings.rows)
+    pairs = generated_pairs(rng, settings.rows, settings.task, settings.template, tokenizer)
+    return encode_pairs(pairs, model, tokenizer)
+
+
 def output_folder(path: str) -> Path:
-    """Where the model will be saved; UserError if something else than a model stands there."""
+    """Where the model will be saved; UserError if something else than a model stands there.
+
+    A folder is replaced as a whole: with what else is in it, that would be lost.
+    """
+    check_link(Path(path))
     out = Path(path).resolve()
     is_model = (out / "model.safetensors").is_file()
     has_content = out.is_dir() and any(out.iterdir())
     if out.is_file() or (has_content and not is_model):
         raise UserError(f"--out {path}: there is something else; only a model folder is replaced")
+    others = model_folder.others_in(out) if is_model else []
+    if others:
+        raise UserError(
+            f"--out {path}: beside a model there is {others[0]} ({len(others)} such in all), which "
+            "would be lost: choose another --out"
+        )
     return out
 
 
@@ -347,7 +395,13 @@ def save_masters(
 
 def main() -> None:
     settings, _ = parse(SFTConfig, "supervised training")
-    result = train(settings)
+    try:
+        result = train(settings)
+    except NotFinite as error:
+        raise UserError(
+            f"{error}; begin again with an --lr below {settings.lr:g}, or look at --model "
+            f"{settings.model}"
+        ) from None
     print(
         f"{settings.out}: loss {result['loss']:.4f} after {result['steps']} steps, "
         f"{result['tokens'] / 1e6:.1f} M tokens, {result['seconds'] / 60:.1f} minutes"

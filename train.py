@@ -12,10 +12,9 @@ problems and draws are seeded by (seed, step). So a checkpoint needs no random g
 and a resumed run repeats an undisturbed one (on a GPU up to rounding: the backward pass of its
 attention adds in no fixed order).
 
-Left out on purpose: several GPUs, asynchronous sampling, learning-rate decay, a value network.
+Left out on purpose: several GPUs, asynchronous sampling, a value network.
 """
 
-import importlib.util
 import json
 import math
 import random
@@ -25,6 +24,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,11 +32,20 @@ from tqdm import tqdm
 
 import grpo
 import model as lm
-import plot
 import reward
 import sample
 import tasks
-from config import UserError, check_settings, check_values, flag_of, parse, run_program, setting
+from config import (
+    NotFinite,
+    UserError,
+    check_settings,
+    check_values,
+    flag_of,
+    named,
+    parse,
+    run_program,
+    setting,
+)
 from engine import memory
 from engine.attention import has_packed_kernel
 from engine.batches import micro_batches
@@ -44,9 +53,9 @@ from engine.decoder import MOST_SLOTS, Decoder
 from engine.device import DTYPES, default_budget, pick_device, pick_dtype
 from engine.optimizer import MasterAdamW
 from eval import evaluate
-from evaluation import benchmarks
+from evaluation import benchmarks, ending, logs, page, tokens
 from reward import STYLES
-from storage import model_folder, pinned, runs
+from storage import model_folder, pinned, runs, sources
 from storage.folders import new_folder, write_file
 from tasks import files
 
@@ -75,8 +84,8 @@ class TrainConfig:
     )
     data: str | None = setting(
         None,
-        f"JSONL file of problems, or {' or '.join(pinned.TRAINING)}, which are fetched once; with "
-        "--task math answers count by value, else as they stand",
+        f"file of problems (JSON lines, a JSON array, parquet), or {' or '.join(pinned.TRAINING)}, "
+        "which are fetched once; with --task math answers count by value, else as they stand",
         group=WHAT,
     )
     question_field: str = setting(
@@ -87,7 +96,8 @@ class TrainConfig:
     )
     answer_field: str = setting(
         "",
-        "field of --data that holds the answer; by default it is found",
+        "field of --data that holds the answer, as reward_model.ground_truth; by default it is "
+        "found",
         group=WHAT,
         more=True,
     )
@@ -172,7 +182,15 @@ class TrainConfig:
         group=SIZE,
         more=True,
     )
-    lr: float = setting(3e-4, "learning rate, constant after warm-up", at_least=0, group=SIZE)
+    lr: float = setting(3e-4, "learning rate after warm-up", at_least=0, group=SIZE)
+    lr_schedule: str = setting(
+        "constant",
+        "what the learning rate does after warm-up: constant, or linear, which falls towards 0 "
+        "after --steps",
+        choices=("constant", "linear"),
+        group=SIZE,
+        more=True,
+    )
     warmup: int = setting(5, "steps of linear warm-up", at_least=0, group=SIZE, more=True)
     weight_decay: float = setting(
         0.0, "AdamW's decoupled weight decay", at_least=0, group=SIZE, more=True
@@ -192,11 +210,19 @@ class TrainConfig:
     recipe: str | None = setting(None, "TOML file of settings; flags beat it", group=RUN)
     resume: str | None = setting(
         None,
-        "run folder to go on with; beside it --steps, --device and what is the machine's: "
-        "--token-budget, --slots, --memory-gb, --gradient-checkpointing, --offload-optimizer",
+        "run folder to go on with; beside it --steps, --lr, --device and what is the machine's: "
+        "--token-budget, --slots, --memory-gb, --gradient-checkpointing, --offload-optimizer, "
+        "--keep, and where --data, --eval-data, --data-dir and --model are now",
         group=RUN,
     )
     save_every: int = setting(20, "steps between checkpoints", at_least=1, group=RUN, more=True)
+    keep: int = setting(
+        2,
+        "newest checkpoints that are kept, the last among them; 0 keeps all",
+        at_least=0,
+        group=RUN,
+        more=True,
+    )
     max_logprob_gap: float = setting(
         1e-3,
         "largest difference of a log-prob between sampler and trainer before a step's first "
@@ -214,9 +240,16 @@ class TrainConfig:
         group=EVALUATION,
         more=True,
     )
+    eval_data: str | None = setting(
+        None,
+        "file of the held-out problems; without it they are one in ten of --data. A training "
+        "problem that it has too is passed over aloud",
+        group=EVALUATION,
+        more=True,
+    )
     eval_problems: int = setting(
         512,
-        "held-out problems, one response each; 0 takes all of --data",
+        "held-out problems, one response each; 0 takes all of the file",
         at_least=0,
         group=EVALUATION,
         more=True,
@@ -309,12 +342,18 @@ class TrainConfig:
                 raise UserError("--eval-problems must be at least 1 without --data")
             if self.levels:
                 raise UserError("--levels chooses rows of --data")
+            if self.question_field or self.answer_field:
+                raise UserError("--question-field and --answer-field name fields of --data")
+            if self.eval_data and not self.resume:
+                raise UserError("--eval-data holds back problems from those of --data: name both")
         elif self.task not in ("math", type(self).task):
             raise UserError(
                 f"--task {self.task} beside --data: a file has its own problems (--task math "
                 "grades them as maths)"
             )
-        if self.data_dir and not self.eval_suite and self.data not in pinned.TRAINING:
+        fetched = {self.data, self.eval_data} & set(pinned.TRAINING)
+        uses_data_dir = self.eval_suite or fetched or self.resume
+        if self.data_dir and not uses_data_dir:
             raise UserError(
                 "--data-dir holds the files of --eval-suite and of --data "
                 f"{' or '.join(pinned.TRAINING)}: name one of these"
@@ -337,7 +376,10 @@ OF_THE_MACHINE = {
     "memory_gb",
     "gradient_checkpointing",
     "offload_optimizer",
+    "keep",
 }
+# Where things are: also the machine's, but what is there must be the same.
+PLACES = {"data", "eval_data", "data_dir", "model"}
 
 
 @dataclass
@@ -358,6 +400,7 @@ class Run:
     token_budget: int = 2048  # tokens of a micro-batch
     budget_halved: bool = False  # because memory ran out once
     step: int = 0  # steps done
+    token_log: list | None = None  # lines for tokens.jsonl, while these are wanted
     seconds: float = 0.0  # spent in steps and evaluations, earlier sittings included
     lock: object = None  # held while a process works on the run
 
@@ -381,6 +424,7 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
     """Sample, reward, advantage, update.
 
     Returns the step's line for metrics.jsonl, and its first two groups in full for rollouts.jsonl.
+    Their lines for tokens.jsonl are added to `run.token_log`, if there is one.
     """
     config = run.config
     timer = Timer()
@@ -397,14 +441,23 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
     rewards = totals.view(len(problems), config.group_size)  # (P, G)
     advantage = grpo.advantages(rewards, config.loss_kind.divide_by_std).flatten()  # (P * G,)
     timer.stop("reward")
+    looks = None
+    if run.token_log is not None:  # before the weights move
+        looks = look_at_groups(run, rollouts)
+        timer.stop("tokens")
 
     # 3. Loss, backward and the optimizer's step: see `update`. One step, unless
     #    --updates-per-step asks for more.
-    lr = config.lr * min(1.0, (run.step + 1) / max(1, config.warmup))
+    lr = learning_rate(config, run.step)
     updates = update_in_parts(run, rollouts, advantage, lr)
     timer.stop("update")
 
     # 4. What the logs say of it.
+    if run.token_log is not None:
+        run.token_log += token_lines(run, problems, rollouts, grades, looks, advantage)
+        timer.stop("tokens")
+        seconds = timer.seconds.pop("seconds_tokens")
+        run.token_log.append(tokens.cost_line(run.step + 1, seconds))
     line = {
         "step": run.step + 1,
         **reward_metrics(rollouts, grades, rewards),
@@ -420,7 +473,7 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
 
 
 class Timer:
-    """The seconds of a step's parts: each `stop` ends the part that began at the last one."""
+    """The seconds of a step's parts: each `stop` ends a part that began at the last one."""
 
     def __init__(self):
         self.seconds = {}
@@ -429,7 +482,8 @@ class Timer:
 
     def stop(self, part: str) -> None:
         now = time.time()
-        self.seconds[f"seconds_{part}"] = now - self.began
+        name = f"seconds_{part}"
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.began
         self.total += now - self.began
         self.began = now
 
@@ -453,12 +507,13 @@ def sample_and_grade(run: Run, problems: list, timer: Timer) -> tuple[list, list
     on nothing else.
     """
     config = run.config
-    prompts = tasks.encode_prompts(problems, config.template, run.tokenizer)
+    vocabulary = run.model.config.vocab_size
+    prompts = tasks.encode_prompts(problems, config.template, run.tokenizer, vocabulary)
     grading = {}
 
     def grade(i: int, rollout: sample.Rollout) -> Grade:
         began = time.thread_time()
-        text = sample.text_of(run.tokenizer, rollout)
+        text = sample.text_of(run.model, run.tokenizer, rollout.response)
         problem = problems[i // config.group_size]
         earned = reward.score(config.reward, text, problem, rollout.finished, config.answer_style)
         return Grade(text, earned, time.thread_time() - began)
@@ -492,6 +547,15 @@ def make_room_for_update(run: Run) -> None:
 
 
 # ---------------------------------------------------------------- the update
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The learning rate of a step, counted from 0: linear warm-up, then as --lr-schedule says."""
+    if step < config.warmup:
+        return config.lr * ((step + 1) / config.warmup)
+    if config.lr_schedule == "constant":
+        return config.lr
+    return config.lr * (config.steps - step) / (config.steps - config.warmup)
 
 
 def update_in_parts(run: Run, rollouts: list, advantage: torch.Tensor, lr: float) -> list[dict]:
@@ -618,6 +682,8 @@ def micro_batch_loss(
     device = logprobs.device
     sampled = torch.tensor(padded, device=device)  # (B, T), the sampler's log-probs
     lengths = torch.tensor([len(response) for response in responses], device=device)
+    for row, values in zip(rows, logprobs.detach()):
+        row.updated = values[: len(row.response)]
     loss, more = grpo.policy_loss(
         logprobs,
         sampled,
@@ -813,7 +879,7 @@ def logged_groups(
     """The first two groups of a step in full."""
     size = run.config.group_size
     groups = []
-    for g, problem in enumerate(problems[:2]):
+    for g, problem in enumerate(problems[: tokens.GROUPS]):
         responses = []
         for i in range(g * size, (g + 1) * size):
             responses.append(
@@ -836,6 +902,38 @@ def logged_groups(
     return groups
 
 
+def look_at_groups(run: Run, rollouts: list) -> list[lm.Look]:
+    """A Look at each response of the step's first groups, by the weights that drew them."""
+    chosen = rollouts[: tokens.GROUPS * run.config.group_size]
+    return look_at(run, chosen)
+
+
+def look_at(run: Run, rollouts: list) -> list[lm.Look]:
+    """A Look at each of these responses."""
+    prompts = [rollout.prompt for rollout in rollouts]
+    responses = [rollout.response for rollout in rollouts]
+    with out_of_memory("in a look at tokens: lower --token-budget"):
+        return lm.look(run.model, prompts, responses, run.config.temperature, run.token_budget)
+
+
+def token_lines(
+    run: Run, problems: list, rollouts: list, grades: list[Grade], looks: list, advantage
+) -> list[dict]:
+    """The lines of the step's first groups for tokens.jsonl."""
+    size = run.config.group_size
+    silent = sample.silent_ids(run.model, run.tokenizer)
+    lines = []
+    for g, problem in enumerate(problems[: tokens.GROUPS]):
+        group = slice(g * size, (g + 1) * size)
+        records = []
+        for rollout, grade, look in zip(rollouts[group], grades[group], looks[group]):
+            records.append(tokens.response_record(rollout, grade.text, grade.reward, look))
+        tokens.add_update(records, rollouts[group], looks[group], advantage[group], run.config)
+        about = (run.step + 1, "train", g, problem)
+        lines.append(tokens.problem_line(*about, run.tokenizer, silent, records))
+    return lines
+
+
 # The figures of an evaluation, and their names in metrics.jsonl.
 EVALUATED = {
     "pass@1": "eval_accuracy",
@@ -848,24 +946,54 @@ EVALUATED = {
 
 
 def held_out_figures(run: Run) -> dict:
-    """Evaluate; of a suite each benchmark's accuracy, greedily, and their plain mean."""
-    found = evaluated(run, run.held_out, run.sampling(), "held-out")
+    """Evaluate; of a suite each benchmark's accuracy, greedily, and their plain mean.
+
+    The lines of the evaluation for tokens.jsonl are added to `run.token_log`, if there is one.
+    """
+    kept = {}  # the first held-out problems' rollouts, by problem
+
+    def keep(i: int, rollout: sample.Rollout) -> None:
+        if len(kept) < tokens.HELD_OUT:
+            kept[i] = rollout
+
+    found, graded = evaluated(run, run.held_out, run.sampling(), "held-out", keep)
     line = {ours: found[name] for name, ours in EVALUATED.items()}
+    if run.token_log is not None:
+        began = time.time()
+        run.token_log += held_out_token_lines(run, kept, graded)
+        run.token_log.append(tokens.cost_line(run.step, time.time() - began))
     greedy = replace(run.sampling(), temperature=0.0)
     accuracies = []
     for name, problems in run.suite.items():
-        accuracies.append(evaluated(run, problems, greedy, name)["pass@1"])
+        figures, _ = evaluated(run, problems, greedy, name)
+        accuracies.append(figures["pass@1"])
         line[f"eval_{name}"] = accuracies[-1]
     if accuracies:
         line["eval_mean"] = mean(accuracies)
     return line
 
 
-def evaluated(run: Run, problems: list, sampling: sample.Sampling, name: str) -> dict:
-    """The figures of one response to each problem."""
+def held_out_token_lines(run: Run, kept: dict, graded: list) -> list[dict]:
+    """The lines of an evaluation for tokens.jsonl; kept: the rollouts by problem."""
+    lines = [tokens.evaluation_line(run.step, [group.right[0] for group in graded])]
+    looks = look_at(run, [*kept.values()])
+    silent = sample.silent_ids(run.model, run.tokenizer)
+    for (i, rollout), look in zip(kept.items(), looks):
+        group = graded[i]
+        text = group.responses[0].text
+        record = tokens.response_record(rollout, text, group.rewards[0], look)
+        about = (run.step, "held-out", i, group.problem)
+        lines.append(tokens.problem_line(*about, run.tokenizer, silent, [record]))
+    return lines
+
+
+def evaluated(
+    run: Run, problems: list, sampling: sample.Sampling, name: str, on_rollout=None
+) -> tuple[dict, list]:
+    """What `evaluate` says of one response to each problem: (figures, graded)."""
     config = run.config
     with out_of_memory(sampling_advice(run)):
-        figures, _ = evaluate(
+        return evaluate(
             run.model,
             run.tokenizer,
             problems,
@@ -877,37 +1005,38 @@ def evaluated(run: Run, problems: list, sampling: sample.Sampling, name: str) ->
             progress=name,
             style=config.answer_style,
             decoder=run.decoder,
+            on_rollout=on_rollout,
         )
-    return figures
 
 
 def warn(line: dict, bar) -> None:
     """Say aloud when a run is sick."""
-    ills = {
-        "truncated": "of the responses hit --max-new-tokens and earn nothing",
-        "equal_groups": "of the groups have equal rewards and teach nothing",
-    }
-    for name, text in ills.items():
-        if line[name] > 0.5:
-            bar.write(f"step {line['step']}: {line[name]:.0%} {text}", file=sys.stderr)
+    for text in logs.warnings(line):
+        bar.write(f"step {line['step']}: {text}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------- the training
 
 
 class StopRequest:
-    """Ctrl-C asks once for a stop after the present step; the second one stops at once."""
+    """Ctrl-C or SIGTERM asks once for a stop after the present step; the second stops at once.
+
+    SIGTERM is what `kill` sends, and a cluster before it ends a job.
+    """
 
     def __init__(self):
         self.made = False
-        self.earlier = signal.signal(signal.SIGINT, self.on_signal)
+        self.earlier = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.earlier[number] = signal.signal(number, self.on_signal)
 
     def on_signal(self, number, frame) -> None:
         self.made = True
         self.restore()
 
     def restore(self) -> None:
-        signal.signal(signal.SIGINT, self.earlier)
+        for number, handler in self.earlier.items():
+            signal.signal(number, handler)
 
 
 def train(config: TrainConfig) -> dict:
@@ -924,9 +1053,18 @@ def train(config: TrainConfig) -> dict:
             last = run.step == config.steps
             if run.step % config.save_every == 0 or last or stop.made:
                 save_checkpoint(run)
+    except OSError as error:
+        # One without a name is of what the program prints, not of a file.
+        cure = "make room or mend the disk, then " if error.filename else ""
+        raise UserError(
+            f"{named(error)}: what is saved is whole; {cure}go on with "
+            f"python train.py --resume {run.folder}"
+        ) from error
+    except NotFinite as error:
+        raise UserError(f"step {run.step + 1}: {error}; {after_divergence(run)}") from None
     finally:
         bar.close()
-        run.lock.close()
+        run.lock.release()
         stop.restore()
     if run.step < config.steps:
         print(f"stopped after step {run.step}; go on with: python train.py --resume {run.folder}")
@@ -934,10 +1072,26 @@ def train(config: TrainConfig) -> dict:
     return finish(run)
 
 
+def after_divergence(run: Run) -> str:
+    """What to do when a run has come to numbers that are not finite."""
+    resume = f"--resume {run.folder} and an --lr below {run.config.lr:g}"
+    saved = runs.checkpoints(run.folder)
+    if run.step == 0:
+        return f"this is the first step: is --model {run.config.model} sound? If it is, {resume}"
+    if not saved:
+        return f"begin again with {resume}"
+    if runs.step_of(saved[-1]) < run.step:
+        return f"go on from {saved[-1].name} with {resume}"
+    # A checkpoint of finite weights that are too large all the same.
+    return f"remove {saved[-1]}, which computes the same, and go on from before it with {resume}"
+
+
 def first_evaluation(run: Run, bar) -> None:
     """What the model can do before training, as step 0 of the metrics."""
     began = time.time()
+    run.token_log = []
     line = {"step": 0, **held_out_figures(run)}
+    write_token_log(run)
     line["seconds"] = time.time() - began
     run.seconds += line["seconds"]
     runs.append_line(run.folder / runs.METRICS, line)
@@ -948,9 +1102,11 @@ def step_and_log(run: Run, bar) -> None:
     """One step, an evaluation if one is due, and their lines in the logs."""
     config = run.config
     began = time.time()
+    due = (run.step + 1) % config.eval_every == 0 or run.step + 1 == config.steps
+    if due or run.step == 0:
+        run.token_log = []
     line, groups = train_step(run)
     run.step += 1
-    due = run.step % config.eval_every == 0 or run.step == config.steps
     if due:
         line |= held_out_figures(run)
         bar.write(f"step {run.step}: held-out accuracy {line['eval_accuracy']:.3f}")
@@ -959,6 +1115,7 @@ def step_and_log(run: Run, bar) -> None:
     if run.step % (config.rollouts_every or config.eval_every) == 0 or due or run.step == 1:
         for group in groups:
             runs.append_line(run.folder / runs.ROLLOUTS, group)
+    write_token_log(run)
     line["seconds"] = time.time() - began
     run.seconds += line["seconds"]
     runs.append_line(run.folder / runs.METRICS, line)
@@ -971,24 +1128,31 @@ def step_and_log(run: Run, bar) -> None:
     )
 
 
+def write_token_log(run: Run) -> None:
+    """Append what a step has put into its token log to tokens.jsonl."""
+    for line in run.token_log or ():
+        runs.append_line(run.folder / runs.TOKENS, line, compact=True)
+    run.token_log = None
+
+
 def save_checkpoint(run: Run) -> Path:
     """A checkpoint: a Hugging Face folder of the fp32 masters and the trainer's state.
 
-    It is there whole or not at all.
+    It is there whole or not at all. Older ones than --keep says are deleted when it is there.
     """
     place = runs.checkpoint_place(run.folder, run.step)
     with new_folder(place) as draft:
         lm.write_files(draft, run.model, run.tokenizer, run.optimizer.named_masters())
         runs.write_trainer(draft, run.optimizer, run.step)
+    runs.prune(run.folder, run.config.keep)
     return place
 
 
 def finish(run: Run) -> dict:
-    """Write summary.json and, where matplotlib is installed, the curves; returns the summary."""
+    """Write summary.json and the page; returns the summary."""
     summary = summarised(run)
     write_file(run.folder / runs.SUMMARY, json.dumps(summary, indent=2) + "\n")
-    if importlib.util.find_spec("matplotlib"):
-        plot.plot([str(run.folder)], str(run.folder / "curves.png"))
+    page.write_page([str(run.folder)], str(run.folder / runs.PAGE))
     return summary
 
 
@@ -996,6 +1160,8 @@ def summarised(run: Run) -> dict:
     """The run in one record, from the evaluations in its metrics."""
     lines = runs.read_lines(run.folder / runs.METRICS)
     evaluations = [line for line in lines if "eval_accuracy" in line]
+    if not evaluations:
+        raise UserError(f"{run.folder / runs.METRICS}: no evaluation is in it: nothing to sum up")
     first = evaluations[0]
     last = evaluations[-1]
     return {
@@ -1017,39 +1183,52 @@ def summarised(run: Run) -> dict:
 
 def resumed(config: TrainConfig, given: set[str]) -> TrainConfig:
     """The configuration of the run that --resume names; `given`: the flags beside it."""
-    extra = given - {"resume", "steps", "device"} - OF_THE_MACHINE
+    extra = given - {"resume", "steps", "lr", "device"} - OF_THE_MACHINE - PLACES
     if extra:
         raise UserError(f"--resume takes the run's own settings; leave out {flag_of(min(extra))}")
-    file = Path(config.resume) / runs.CONFIG
-    if not file.is_file():
+    stored, _ = runs.read_config(Path(config.resume))
+    if not stored:
         raise UserError(f"--resume {config.resume}: no run there (no config.json)")
-    stored = model_folder.read_json(file)
-    stored.pop("versions", None)
-    settings = TrainConfig(**check_values(stored, TrainConfig, str(file)))
+    # Earlier versions kept all checkpoints: a run of theirs loses none unasked.
+    stored.setdefault("keep", 0)
+    where = f"{config.resume}/{runs.CONFIG}"
+    settings = TrainConfig(**check_values(stored, TrainConfig, where))
+    for name in ("data", "eval_data"):
+        if name in given and getattr(settings, name) is None:
+            raise UserError(
+                f"--resume {config.resume}: this run has no {flag_of(name)}; leave it out"
+            )
     return replace(settings, **{name: getattr(config, name) for name in given})
 
 
 def open_run(config: TrainConfig) -> Run:
     """Load everything, and make the run's folder or take up the one to resume."""
-    # 1. Problems and folder.
+    # 1. Problems and folder; a run that goes on does so with what it was trained on.
     device = pick_device(config.device)
-    problems, held_out, suite = find_problems(config)
     folder = Path(config.resume) if config.resume else new_run_folder(config)
     saved = runs.checkpoints(folder)
+    if saved and config.steps < runs.step_of(saved[-1]):
+        raise UserError(
+            f"--steps {config.steps}: this run has done {runs.step_of(saved[-1])} already; its "
+            f"checkpoints are models, to go on from one begin a new run with --model"
+        )
+    sha256 = check_sources(config, folder, bool(saved))
+    problems, held_out, suite = find_problems(config)
 
     # 2. The model, still on the CPU and in fp32, and what of the problems fits its context.
     start = str(saved[-1]) if saved else config.model
     model, tokenizer = lm.load(start, "cpu", torch.float32)
     model.recompute = config.gradient_checkpointing
     known = problems if config.data else held_out  # a generated task draws its own, step by step
-    prompts = tasks.encode_prompts(known, config.template, tokenizer)
+    vocabulary = model.config.vocab_size
+    prompts = tasks.encode_prompts(known, config.template, tokenizer, vocabulary)
     fit = fitting(known, prompts, config, model)
     if config.data:
         problems = fit
     evaluated_on = [*held_out]
     for benchmark in suite.values():
         evaluated_on += benchmark
-    prompts += tasks.encode_prompts(evaluated_on, config.template, tokenizer)
+    prompts += tasks.encode_prompts(evaluated_on, config.template, tokenizer, vocabulary)
     room = model.config.max_position_embeddings - config.max_new_tokens
     longest = min(room, max(len(prompt) for prompt in prompts))
 
@@ -1059,6 +1238,7 @@ def open_run(config: TrainConfig) -> Run:
     name = next(name for name, known in DTYPES.items() if known == dtype)
     print(f"computes in {name}: {why}")
     plan = plan_memory(config, model.config, longest, budget, device, dtype)
+    plan_disk(config, folder, memory.parameters(model.config))
     optimizer = MasterAdamW(
         model,
         dtype,
@@ -1093,18 +1273,63 @@ def open_run(config: TrainConfig) -> Run:
         run.step = runs.read_trainer(saved[-1], optimizer)
     run.lock = runs.claim(folder)
     try:
+        check_untouched(config, folder, saved)
+        runs.clear_drafts(folder)
         take_up_logs(run, run.step if saved else -1)
-        runs.write_config(folder, stored_settings(config, folder))
+        runs.write_config(folder, stored_settings(config, folder), sha256)
     except BaseException:
-        run.lock.close()
+        run.lock.release()
         raise
     return run
+
+
+def check_untouched(config: TrainConfig, folder: Path, saved: list[Path]) -> None:
+    """A UserError if another process has worked on the folder while this one was loading."""
+    if not config.resume:
+        runs.check_free(folder)
+    if runs.checkpoints(folder) != saved:
+        raise UserError(f"{folder}: another process has worked on this run meanwhile: start again")
+
+
+def check_sources(config: TrainConfig, folder: Path, saved: bool) -> dict[str, list[str]]:
+    """The sha256 of the files that a run reads; a UserError if it began with others.
+
+    They are those of --data, --eval-data and --model. The starting model is not asked for where a
+    checkpoint stands in for it.
+    """
+    settings, stored = runs.read_config(folder)
+    sha256 = dict(stored or {})
+    reads_model = not saved or config.kl_coef != 0 or config.model != settings.get("model")
+    places = {"data": config.data, "eval_data": config.eval_data, "data_dir": config.data_dir}
+    if reads_model:
+        places["model"] = config.model
+    found = {}
+    for name, place in places.items():
+        if settings and place:
+            sources.check_there(folder, name, place)
+    for name in ("data", "eval_data"):
+        if places[name]:
+            place = pinned.place_of_data(places[name], config.data_dir, flag_of(name))
+            found[name] = sources.sha256_of([Path(place)])
+    if reads_model:
+        found["model"] = sources.sha256_of_model(config.model)
+    if settings and stored is None and found:
+        print(
+            f"{folder}: an earlier version made this run and kept no sha256 of "
+            f"{' and '.join(map(flag_of, found))}: what is there now is taken"
+        )
+    for name, hashes in found.items():
+        if name in sha256:
+            sources.check_same(folder, name, places[name], hashes, sha256[name])
+    return sha256 | found
 
 
 def find_problems(config: TrainConfig) -> tuple:
     """(what to train on: a task's name or a list, held-out problems, {benchmark: problems})."""
     if config.data:
         place = pinned.place_of_data(config.data, config.data_dir)
+    if config.eval_data:
+        eval_place = pinned.place_of_data(config.eval_data, config.data_dir, "--eval-data")
     suite = {}
     if config.eval_suite:
         suite = benchmarks.load(config.eval_suite, config.data_dir)
@@ -1114,17 +1339,22 @@ def find_problems(config: TrainConfig) -> tuple:
     if not config.data:
         held_out = tasks.make_problems(config.task, "held-out", 0, config.eval_problems)
         return config.task, held_out, suite
-    sides = tasks.read_jsonl(
-        place,
-        config.question_field,
-        config.answer_field,
-        "math" if config.task == "math" else "data",
-        files.levels_of(config.levels),
-    )
-    held_out = sides["held-out"]
+    fields = (config.question_field, config.answer_field)
+    kind = "math" if config.task == "math" else "data"
+    levels = files.levels_of(config.levels)
+    can_be_right = partial(reward.can_be_right, style=config.answer_style)
+    if config.eval_data:
+        training = tasks.read_rows(place, *fields, kind, levels, can_be_right)
+        held_out = tasks.read_rows(eval_place, *fields, kind, (), can_be_right)
+        held_out = files.different(held_out, eval_place)
+        training = files.apart(files.different(training, place), held_out, place)
+    else:
+        sides = tasks.read_jsonl(place, *fields, kind, levels, can_be_right)
+        training = sides["train"]
+        held_out = sides["held-out"]
     if config.eval_problems:
         held_out = held_out[: config.eval_problems]
-    return sides["train"], held_out, suite
+    return training, held_out, suite
 
 
 def new_run_folder(config: TrainConfig) -> Path:
@@ -1191,18 +1421,48 @@ def plan_memory(
     return setup
 
 
+def plan_disk(config: TrainConfig, folder: Path, parameters: int) -> None:
+    """Say what the run's checkpoints will take; a UserError if the disk has not that much free."""
+    moment = DTYPES[config.optimizer_states].itemsize
+    checkpoint = parameters * (torch.float32.itemsize + 2 * moment)
+    saved = runs.checkpoints(folder)
+    done = runs.step_of(saved[-1]) if saved else 0
+    if done < config.steps:
+        to_come = math.ceil(config.steps / config.save_every) - done // config.save_every
+        print(runs.check_disk(folder, checkpoint, to_come, config.keep))
+
+
 def take_up_logs(run: Run, step: int) -> None:
     """Cut the logs back to a step; -1 empties them."""
-    lines = runs.cut_log(run.folder / runs.METRICS, step)
+    metrics = run.folder / runs.METRICS
+    lines = runs.cut_log(metrics, step)
     runs.cut_log(run.folder / runs.ROLLOUTS, step)
-    run.seconds = sum(line["seconds"] for line in lines)
+    runs.cut_log(run.folder / runs.TOKENS, step)
+    try:
+        run.seconds = sum(line["seconds"] for line in lines)
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{metrics}: a line has no seconds, so it is damaged: mend or move the file to resume"
+        ) from None
+    missing = step + 1 - len(lines)
+    if missing > 0:
+        print(
+            f"{metrics}: {missing} of the lines up to step {step} are missing: its curves and "
+            "summary will tell what is left",
+            file=sys.stderr,
+        )
 
 
 def stored_settings(config: TrainConfig, folder: Path) -> dict:
     """The resolved configuration; its paths can be resolved from any folder."""
-    settings = asdict(replace(config, resume=None, out=str(folder)))
+    settings = asdict(replace(config, resume=None, out=str(folder.resolve())))
+    settings["model"] = model_folder.lasting_name(config.model)
+    if config.recipe:
+        settings["recipe"] = str(Path(config.recipe).resolve())
     if config.data and config.data not in pinned.TRAINING:
         settings["data"] = str(Path(config.data).resolve())
+    if config.eval_data and config.eval_data not in pinned.TRAINING:
+        settings["eval_data"] = str(Path(config.eval_data).resolve())
     if config.data_dir:
         settings["data_dir"] = str(Path(config.data_dir).resolve())
     return settings
@@ -1215,9 +1475,12 @@ def main():
     config, given = parse(TrainConfig, "GRPO and Dr. GRPO on one GPU, or on a laptop")
     if config.resume:
         config = resumed(config, given)
+    else:
+        config = replace(config, out=str(new_run_folder(config)))
     summary = train(config)
     if summary:
         print(json.dumps(summary, indent=2))
+        print(ending.last_lines(config.resume or config.out))
 
 
 if __name__ == "__main__":

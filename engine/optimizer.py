@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from config import UserError
+from config import NotFinite, UserError
 
 # A layer's gradients on their way to the CPU: more would fill the GPU where the CPU is slower.
 IN_FLIGHT = 12
@@ -145,10 +145,7 @@ class MasterAdamW:
         self.arrived()
         norm = torch.nn.utils.clip_grad_norm_(self.masters, clip_norm)
         if not torch.isfinite(norm):
-            raise UserError(
-                "the gradient is not finite: the weights are left as they were; lower --lr or "
-                "--updates-per-step and go on from the last checkpoint"
-            )
+            raise NotFinite("the gradient is not finite: the weights are left as they were")
         for group in self.adam.param_groups:
             group["lr"] = lr
         try:

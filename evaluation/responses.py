@@ -5,6 +5,7 @@ response, with all that grading needs of its problem. Responses to one problem s
 """
 
 import json
+import math
 from bisect import bisect_left
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
@@ -17,6 +18,7 @@ from storage.folders import write_file
 
 # Tokens between two marks: a place in the text is known to a few tokens, and the list stays short.
 STRIDE = 16
+SHOWN = 100  # characters of a damaged field in a message
 TOO_LONG = reward.Reward(0.0, 0.0, 0.0, "the prompt does not fit the context")
 
 
@@ -56,16 +58,15 @@ class Graded:
         return [earned.accuracy == 1.0 for earned in self.rewards]
 
 
-def keep(tokenizer, rollout, text: str) -> Response:
-    """A rollout as its response; `text` is what a reward reads of it.
+def keep(rollout, text_of) -> Response:
+    """A rollout as its response; text_of(ids) is what a reward reads of them.
 
     Marks count decoded pieces: a character that two pieces share shifts them by one.
     """
     ids = rollout.response
     pieces = [ids[i : i + STRIDE] for i in range(0, len(ids), STRIDE)]
-    decoded = tokenizer.batch_decode(pieces, skip_special_tokens=True)
-    marks = tuple(accumulate(map(len, decoded)))
-    return Response(text, len(ids), rollout.finished, marks)
+    marks = tuple(accumulate(len(text_of(piece)) for piece in pieces))
+    return Response(text_of(ids), len(ids), rollout.finished, marks)
 
 
 def tokens_until(response: Response, position: int) -> float:
@@ -139,7 +140,8 @@ def rows_of(benchmark: str, index: int, group: Graded) -> list[dict]:
 # A problem and its responses.
 Ungraded = tuple[tasks.Problem, list[Response]]
 
-FACTS = {"countdown": ("numbers", "target"), "kk": ("names", "knights")}  # what the checkers read
+# Tasks whose checker reads the gold as a number.
+NUMERIC = ("arithmetic", "sums", "words")
 
 
 def read(path: str) -> tuple[dict, dict[str, list[Ungraded]]]:
@@ -155,9 +157,11 @@ def read(path: str) -> tuple[dict, dict[str, list[Ungraded]]]:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
+                # An escaped half of a surrogate pair is JSON, but no text.
+                json.dumps(row, ensure_ascii=False).encode("utf-8")
                 if number == 1:
-                    settings = dict(row["config"])
-                    total = int(row["responses"])
+                    settings = typed(row, "config", dict)
+                    total = typed(row, "responses", int)
                 else:
                     add_row(row, found)
             except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -168,59 +172,101 @@ def read(path: str) -> tuple[dict, dict[str, list[Ungraded]]]:
     return settings, found
 
 
-def add_row(row: dict, found: dict[str, list[Ungraded]]) -> None:
-    """Put the response of one line beside those to the same problem.
+def typed(row, name: str, kind: type):
+    """A field of a row; ValueError if it is missing or of another type."""
+    if not isinstance(row, dict):
+        raise ValueError("no JSON object")
+    if name not in row:
+        raise ValueError(f"no field {name}")
+    if type(row[name]) is not kind:  # to Python True is an int, here it is not
+        raise ValueError(f"{name} is {repr(row[name])[:SHOWN]}, not {kind.__name__}")
+    return row[name]
 
-    ValueError, TypeError or KeyError if the line is damaged.
-    """
+
+def add_row(row: dict, found: dict[str, list[Ungraded]]) -> None:
+    """Put the response of a line beside those to the same problem; ValueError if it is damaged."""
     response = response_of(row)
     problem = problem_of(row)
-    problems = found.setdefault(str(row["benchmark"]), [])
-    index = int(row["index"])
+    problems = found.setdefault(typed(row, "benchmark", str), [])
+    index = typed(row, "index", int)
     if index == len(problems):
         problems.append((problem, []))
     if index != len(problems) - 1:
         raise ValueError("out of order")
-    _, responses = problems[index]
+    first, responses = problems[index]
+    if problem.key != first.key:
+        raise ValueError(f"another problem under the index {index}")
     responses.append(response)
 
 
 def response_of(row: dict) -> Response:
-    """The response of one line, if grading has all that it needs."""
-    if int(row["tokens"]) < 0 or lacks_facts(row):
-        raise ValueError("tokens below 0, or facts that its checker needs are missing")
-    return Response(
-        text=str(row["text"]),
-        tokens=int(row["tokens"]),
-        finished=bool(row["finished"]),
-        marks=tuple(map(int, row["marks"])),
+    """The response of one line."""
+    response = Response(
+        text=typed(row, "text", str),
+        tokens=typed(row, "tokens", int),
+        finished=typed(row, "finished", bool),
+        marks=tuple(typed(row, "marks", list)),
     )
-
-
-def lacks_facts(row: dict) -> bool:
-    """Whether facts are missing that the checker of the line's task reads."""
-    needed = set(FACTS.get(row["task"], ()))
-    return not needed <= set(row["facts"])
+    if response.tokens < 0:
+        raise ValueError("tokens below 0")
+    ascending = are_all(response.marks, int) and list(response.marks) == sorted(response.marks)
+    if not ascending or len(response.marks) > response.tokens:
+        raise ValueError("marks that are no places in a text")
+    return response
 
 
 def problem_of(row: dict) -> tasks.Problem:
-    """The problem of one line."""
-    return tasks.Problem(
-        task=str(row["task"]),
-        question=str(row["question"]),
-        answer=str(row["gold"]),
-        key=str(row["key"]),
-        facts=dict(row["facts"]),
+    """The problem of one line, if grading has all that it needs."""
+    problem = tasks.Problem(
+        task=typed(row, "task", str),
+        question=typed(row, "question", str),
+        answer=typed(row, "gold", str),
+        key=typed(row, "key", str),
+        facts=typed(row, "facts", dict),
     )
+    if problem.task not in tasks.CHECKS:
+        raise ValueError(f"no checker for task {problem.task!r}: have {', '.join(tasks.CHECKS)}")
+    fault = fault_in(problem)
+    if fault:
+        raise ValueError(f"{fault}: {repr(problem.facts)[:SHOWN]}")
+    return problem
+
+
+def fault_in(problem: tasks.Problem) -> str:
+    """Which of the facts that its checker reads a problem lacks, "" if none."""
+    facts = problem.facts
+    if problem.task == "countdown":
+        if not are_all(facts.get("numbers"), int) or type(facts.get("target")) is not int:
+            return "facts without numbers and a target"
+    if problem.task == "kk":
+        names = facts.get("names")
+        knights = facts.get("knights")
+        if not are_all(names, str) or not are_all(knights, bool) or len(names) != len(knights):
+            return "facts without names and who is a knight"
+    if problem.task in NUMERIC and not tasks.check(problem.answer, problem)[0]:
+        return f"the gold {problem.answer!r} is no number"
+    tolerance = facts.get("tolerance", 0.0)
+    if type(tolerance) not in (int, float) or not 0 <= tolerance < math.inf:
+        return "facts with a tolerance that is no number"
+    return ""
+
+
+def are_all(values, kind: type) -> bool:
+    """Whether something is a list or a tuple that holds this type and nothing else."""
+    return isinstance(values, (list, tuple)) and all(type(value) is kind for value in values)
 
 
 def check_whole(path: str, lines: int, total: int, found: dict[str, list[Ungraded]]) -> None:
     """Refuse a file that lacks responses: `total` were saved, one a line after the first."""
-    count = max(lines - 1, 0)
-    if lines < 2 or count != total:
+    if lines == 0:
+        raise UserError(f"{path} is empty: no file that --save has written")
+    count = lines - 1
+    if count != total:
         raise UserError(
             f"{path}: {count} responses, not the {total} that were saved: the file is damaged"
         )
+    if count == 0:
+        raise UserError(f"{path}: no response in it: nothing to grade")
     for name, problems in found.items():
         sizes = {len(responses) for _, responses in problems}
         if len(sizes) > 1:

@@ -73,6 +73,23 @@ def share_interval(values: list[float], k: int | None = None) -> Interval:
     return mean, low, high
 
 
+def paired_gain(before: list[bool], after: list[bool]) -> Interval:
+    """(gain, low, high) in the share of right answers, of the same problems before and after.
+
+    The interval is that of Agresti and Min (2005) for paired shares: Wald's, after half an
+    observation more in each of the four cells, so that it has a width where nothing changed.
+    """
+    n = len(before)
+    won = sum(now and not then for then, now in zip(before, after))
+    lost = sum(then and not now for then, now in zip(before, after))
+    size = n + 2
+    difference = (won - lost) / size
+    spread = (won + lost + 1) / size - difference**2
+    half = Z * math.sqrt(spread / size)
+    gain = (won - lost) / n
+    return gain, max(-1.0, min(gain, difference - half)), min(1.0, max(gain, difference + half))
+
+
 def mean_interval(groups: list[list[float]]) -> Interval:
     """(mean, low, high) over all values, given as one list a problem.
 

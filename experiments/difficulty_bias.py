@@ -108,11 +108,11 @@ def measure(folder: Path, arm: str, seed: int, device: str) -> dict:
     model, tokenizer = lm.load(str(folder / "base"), pick_device(device), "auto")
     rng = random.Random(f"{arm}/{seed}")
     problems = [question(rng, arm) for _ in range(GROUPS)]
-    prompts = [tasks.encode(problem.question, "none", tokenizer) for problem in problems]
+    prompts = tasks.encode_prompts(problems, "none", tokenizer, model.config.vocab_size)
     rollouts = sample.generate(model, tokenizer, prompts, Sampling(LONGEST), G, seed)
     accuracies = []
     for i, rollout in enumerate(rollouts):
-        text = sample.text_of(tokenizer, rollout)
+        text = sample.text_of(model, tokenizer, rollout.response)
         scored = reward.score("simplerl", text, problems[i // G], rollout.finished)
         accuracies.append(scored.accuracy)
     right = torch.tensor(accuracies).view(GROUPS, G)

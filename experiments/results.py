@@ -21,7 +21,7 @@ def write(result: dict, folder: Path) -> None:
 
 def read(name: str, folder: Path) -> dict:
     """What NAME.json holds."""
-    return json.loads(place(folder, name).read_text())
+    return json.loads(place(folder, name).read_text("utf-8"))
 
 
 def draw_picture(result: dict, folder: Path) -> None:

@@ -49,7 +49,7 @@ def make_base(
     key = base_key(model, pairs, shape, settings, device)
     base = folder / "base"
     note = folder / "base.sha256"
-    if note.is_file() and note.read_text() == key:
+    if note.is_file() and note.read_text("utf-8") == key:
         return base
     note.unlink(missing_ok=True)
     if shape:
@@ -114,7 +114,7 @@ def quiet(log: Path):
     """What is printed meanwhile goes into a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
-        open(log, "w") as file,
+        open(log, "w", encoding="utf-8") as file,
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
@@ -123,7 +123,7 @@ def quiet(log: Path):
 
 def read_rows(path: Path) -> list[dict]:
     """Read JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def rollouts_by_step(folder: Path, steps: int) -> list[list[dict]]:

@@ -58,7 +58,7 @@ def measure_in_processes(
         except BaseException:  # Ctrl-C too: nothing that waits is begun, nothing that runs goes on
             pool.shutdown(wait=False, cancel_futures=True)
             for process in active_children():
-                process.terminate()
+                process.kill()  # a training would finish its step before it heeds SIGTERM
             raise
 
 

@@ -217,7 +217,8 @@ def set_up(settings: CpuConfig, scratch: str, machine: Machine | None) -> Headli
     run = open_run(config)
     run.problems = tasks.make_problems(settings.task, "train", "bench", settings.prompts)
     texts = []
-    ids = tasks.encode_prompts(run.problems, config.template, run.tokenizer)
+    vocabulary = run.model.config.vocab_size
+    ids = tasks.encode_prompts(run.problems, config.template, run.tokenizer, vocabulary)
     if step_cuts(settings):
         for problem, prompt in zip(run.problems, ids):
             text = tasks.prompt(problem, config.template, run.tokenizer)

@@ -99,7 +99,7 @@ def size_name(rollouts: int, group: int) -> str:
 def rollout_call(model, tokenizer, group: int, limits: list[int], max_new_tokens: int):
     """A call of our sampler that draws as many rollouts as there are limits."""
     problems = tasks.make_problems("countdown", "train", "bench", len(limits) // group)
-    prompts = tasks.encode_prompts(problems, "short", tokenizer)
+    prompts = tasks.encode_prompts(problems, "short", tokenizer, model.config.vocab_size)
     sampling = Sampling(max_new_tokens)
 
     def call():

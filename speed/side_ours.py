@@ -140,7 +140,7 @@ def our_step(
     # 2. Reward, and the advantages of other rewards.
     problem = tasks.make_problems("countdown", "train", "bench", 1)[0]
     for rollout in rollouts:
-        text = sample.text_of(run.tokenizer, rollout)
+        text = sample.text_of(run.model, run.tokenizer, rollout.response)
         reward.score("dr_grpo", text, problem, rollout.finished)
     generator = torch.Generator().manual_seed(seed)
     made_up = torch.rand(len(prompts), group, generator=generator)

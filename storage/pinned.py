@@ -107,8 +107,10 @@ TRAINING = {
 # ---------------------------------------------------------------- where a file is
 
 
-def place_of_data(data: str, folder: str | None = None) -> str:
+def place_of_data(data: str, folder: str | None = None, flag: str = "--data") -> str:
     """The path that `--data` means: the file of a name in TRAINING, else the path itself.
+
+    flag: what the user calls it.
 
     UserError if there is no such file.
     """
@@ -116,13 +118,18 @@ def place_of_data(data: str, folder: str | None = None) -> str:
         return str(place_of(TRAINING[data], folder))
     if Path(data).is_file():
         return data
+    if Path(data).exists():
+        raise UserError(
+            f"{flag} {data}: this is no file, but a folder, a pipe or a device: write what it "
+            "holds into a file first"
+        )
     if data in BENCHMARKS:
         raise UserError(
-            f"--data {data}: this is a benchmark, to evaluate on and never to train on: eval.py "
+            f"{flag} {data}: this is a benchmark, to evaluate on and never to train on: eval.py "
             f"--suite {data}, or train.py --eval-suite {data}"
         )
     raise UserError(
-        f"--data {data}: there is no such file; by name it takes {' and '.join(TRAINING)}"
+        f"{flag} {data}: there is no such file; by name it takes {' and '.join(TRAINING)}"
     )
 
 

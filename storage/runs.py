@@ -1,32 +1,41 @@
 """A run's folder: what stands in it, written so that a kill at any moment loses nothing.
 
-    config.json            the resolved configuration, versions and git commit
+    config.json            the resolved configuration, versions, git commit, and the sha256 of what
+                           the run is trained on
     metrics.jsonl          a line per step; step 0 holds the first evaluation
     rollouts.jsonl         some whole groups, with rewards, advantages and why
+    tokens.jsonl           of some of them every token, see evaluation/tokens.py
     checkpoints/step-N/    a Hugging Face folder of the fp32 weights, and trainer.pt:
                            the optimizer's state and the step
     summary.json           accuracy before and after, written at the end
+    report.html            the run as a page, see report.py
 
 A log may be ahead of the newest checkpoint when a run is killed: resuming cuts it back to the
-checkpoint's step.
+checkpoint's step. Of the checkpoints the newest few are kept: an old one goes when a new one is
+whole.
 """
 
-import fcntl
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from config import UserError
-from storage.folders import write_file
+from storage.folders import check_link, remove_folder, write_file, writing
+from storage.model_folder import WEIGHTS, read_json
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 ROLLOUTS = "rollouts.jsonl"
+TOKENS = "tokens.jsonl"
 SUMMARY = "summary.json"
+PAGE = "report.html"
 TRAINER = "trainer.pt"
 
 
@@ -42,29 +51,31 @@ def new_name(name: str) -> str:
 
 def check_free(folder: Path) -> None:
     """A UserError if a new run cannot go into this folder."""
-    if (folder / CONFIG).exists():
+    check_link(folder)
+    if (folder / CONFIG).exists() and not (folder / WEIGHTS).exists():
         raise UserError(
             f"{folder} holds a run already: go on with --resume {folder} or choose another --out"
         )
     if not folder.exists():
         return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: choose another --out")
     for path in folder.iterdir():
         if not path.name.startswith("."):  # a kill may leave .lock
             raise UserError(f"{folder} is not empty and holds no run: choose another --out")
 
 
-def claim(folder: Path):
-    """An open file that keeps other processes out of a run.
+def claim(folder: Path) -> FileLock:
+    """A lock that keeps other processes out of a run.
 
-    Closing it, or any end of this process, lets them in.
+    `release()`, or any end of this process, lets them in.
     """
-    handle = open(folder / ".lock", "w")
+    lock = FileLock(folder / ".lock")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
+        lock.acquire(timeout=0)
+    except Timeout:
         raise UserError(f"{folder}: another process is at work on this run") from None
-    return handle
+    return lock
 
 
 # ---------------------------------------------------------------- the configuration
@@ -90,22 +101,61 @@ def versions() -> dict:
     }
 
 
-def write_config(folder: Path, settings: dict) -> None:
-    text = json.dumps({**settings, "versions": versions()}, indent=2)
-    write_file(folder / CONFIG, text + "\n")
+# What config.json holds beside the settings.
+VERSIONS = "versions"
+SHA256 = "sha256"
+
+
+def write_config(folder: Path, settings: dict, sha256: dict[str, list[str]]) -> None:
+    """Write the settings, the versions, and the sha256 of the files that the run is trained on."""
+    record = {**settings, SHA256: sha256, VERSIONS: versions()}
+    write_file(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+def read_config(folder: Path) -> tuple[dict, dict | None]:
+    """(settings, sha256 of the files that the run is trained on) of a run.
+
+    ({}, None) where no run is; None for the sha256 of an earlier version's run, which kept none.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        return {}, None
+    settings = read_json(file)
+    if "model_type" in settings:
+        raise UserError(f"{folder} is a model, not a run: a run's folder holds metrics.jsonl")
+    settings.pop(VERSIONS, None)
+    sha256 = settings.pop(SHA256, None)
+    if sha256 is not None and not are_hashes(sha256):
+        raise UserError(
+            f"{file}: {SHA256} = {sha256!r} is not an object of lists of hashes: mend it, or take "
+            "it out"
+        )
+    return settings, sha256
+
+
+def are_hashes(found) -> bool:
+    """Whether something is an object of lists of strings."""
+    if not isinstance(found, dict):
+        return False
+    lists = list(found.values())
+    if not all(isinstance(hashes, list) for hashes in lists):
+        return False
+    return all(isinstance(text, str) for hashes in lists for text in hashes)
 
 
 # ---------------------------------------------------------------- the logs
 
 
-def append_line(path: Path, record: dict) -> None:
-    with open(path, "a") as file:
-        file.write(json.dumps(record) + "\n")
+def append_line(path: Path, record: dict, compact: bool = False) -> None:
+    """Add a record to a log; `compact` leaves out the spaces between its parts."""
+    separators = (",", ":") if compact else None
+    with writing(path), open(path, "a", encoding="utf-8", newline="\n") as file:
+        file.write(json.dumps(record, separators=separators) + "\n")
 
 
 def read_lines(path: Path) -> list[dict]:
     """The records of a log, in order."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def cut_log(path: Path, step: int) -> list[dict]:
@@ -113,6 +163,7 @@ def cut_log(path: Path, step: int) -> list[dict]:
     if not path.exists():
         return []
     kept = []
+    text = []
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
@@ -126,7 +177,8 @@ def cut_log(path: Path, step: int) -> list[dict]:
             break
         if not late:
             kept.append(record)
-    write_file(path, "".join(json.dumps(record) + "\n" for record in kept))
+            text.append(line.decode() + "\n")
+    write_file(path, "".join(text))
     return kept
 
 
@@ -150,11 +202,60 @@ def checkpoint_place(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step-{step}"
 
 
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints; 0 keeps all."""
+    if not keep:
+        return
+    for checkpoint in checkpoints(folder)[:-keep]:
+        remove_folder(checkpoint)
+
+
+def clear_drafts(folder: Path) -> None:
+    """Delete what a kill left of checkpoints that were being written or deleted."""
+    for kind in ("new", "gone"):
+        for draft in (folder / "checkpoints").glob(f".step-*.{kind}"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_disk(folder: Path, checkpoint: int, to_come: int, keep: int) -> str:
+    """How much a run will write, in a line; a UserError if the disk has not that much free.
+
+    checkpoint: bytes of one, of which `to_come` will be written, each before an old one goes.
+    """
+    more = checkpoints_more(len(checkpoints(folder)), to_come, keep)
+    needed = more * checkpoint
+    existing = (folder / "checkpoints").resolve()  # it may be a link to another disk
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    size, all_of_them, left = (tqdm.format_sizeof(n, "B") for n in (checkpoint, needed, free))
+    said = f"a checkpoint takes {size}, the run {all_of_them} more at most; {left} are free"
+    if needed <= free:
+        return f"disk: {said}"
+    advice = "make room or choose another --out"
+    if checkpoints_more(len(checkpoints(folder)), to_come, keep=1) < more:
+        advice = f"take --keep 1, {advice}"
+    raise UserError(f"{folder}: the disk is too small: {said}: {advice}")
+
+
+def checkpoints_more(there: int, to_come: int, keep: int) -> int:
+    """By how many the checkpoints will grow at most: a new one is written before an old one goes.
+
+    there: those that there are; to_come: those that will be written; keep: 0 keeps all.
+    """
+    if not keep:
+        return to_come
+    most = min(there + to_come, keep + 1)
+    return max(most - there, min(to_come, 1))
+
+
 def write_trainer(checkpoint: Path, optimizer, step: int) -> None:
     """The optimizer's state and the step, in a checkpoint's folder."""
     # With the parameters' names: states that are laid out for others are refused on resuming.
     state = {"adam": optimizer.adam.state_dict(), "step": step, "names": optimizer.names}
-    torch.save(state, checkpoint / TRAINER)
+    # A file that Python opens: of one that torch opens nobody learns why it could not be written.
+    with writing(checkpoint / TRAINER), open(checkpoint / TRAINER, "wb") as file:
+        torch.save(state, file)
 
 
 def read_trainer(checkpoint: Path, optimizer) -> int:
@@ -167,10 +268,17 @@ def read_trainer(checkpoint: Path, optimizer) -> int:
     try:
         state = torch.load(file, map_location=device, weights_only=True)
         names = state.get("names")
+        adam = state["adam"]
         if names == optimizer.names:
-            optimizer.adam.load_state_dict(state["adam"])
+            optimizer.adam.load_state_dict(adam)
         step = state["step"]
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        if step != step_of(checkpoint):
+            raise ValueError(f"its step is {step!r}")
+    # By what the file holds instead: text, half of it, or another program's object.
+    except (
+        *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError),
+        pickle.UnpicklingError,
+    ) as error:
         raise UserError(
             f"{file} is damaged ({error}): move that checkpoint away to resume from the one before"
         ) from None

@@ -13,7 +13,9 @@ asked for.
     words.py       word problems, for a small instruct model: the generator
     data.py        the checkers of problems from files: as text or number, or as mathematics
     catalogue.py   the tables of tasks; from a name to problems, from an answer to a verdict
-    files.py       problems from JSONL files
+    rows.py        the rows of a file: JSON lines, a JSON array, parquet
+    fields.py      what a row says: its question and its one answer
+    files.py       problems from files: which rows, and on which side of the fence
     templates.py   prompts
     traces.py      how the embedded base was taught to work on them; plain traces for a cold start
 
@@ -27,11 +29,18 @@ Left out on purpose: curricula, weights between tasks, anything a model has to j
 """
 
 from tasks.catalogue import CHECKS, GENERATORS, batch, check, generator, make_problems
-from tasks.countdown import LARGEST, moves
+from tasks.countdown import LARGEST, moves, read_countdown, value_as_text
 from tasks.files import read_jsonl, read_rows
 from tasks.knights import identities
 from tasks.problem import SPLITS, Problem, split_of
-from tasks.templates import TEMPLATES, encode, encode_prompts, prompt, stop_strings
+from tasks.templates import (
+    TEMPLATES,
+    check_ids,
+    encode,
+    encode_prompts,
+    prompt,
+    stop_strings,
+)
 
 __all__ = [
     "CHECKS",
@@ -42,6 +51,7 @@ __all__ = [
     "Problem",
     "batch",
     "check",
+    "check_ids",
     "encode",
     "encode_prompts",
     "generator",
@@ -49,8 +59,10 @@ __all__ = [
     "make_problems",
     "moves",
     "prompt",
+    "read_countdown",
     "read_jsonl",
     "read_rows",
     "split_of",
     "stop_strings",
+    "value_as_text",
 ]

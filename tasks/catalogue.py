@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from config import UserError
 from tasks.arithmetic import LONGEST_NUMBER, check_arithmetic, make_arithmetic
-from tasks.countdown import check_countdown, make_countdown
+from tasks.countdown import LONGEST_ANSWER, check_countdown, make_countdown
 from tasks.data import check_data, check_math
 from tasks.knights import check_kk, make_kk
 from tasks.problem import Problem, split_of
@@ -28,7 +28,7 @@ GENERATORS = {
 # Problem.task: (checker, the most characters of an answer). A checker takes the answer with single
 # spaces and returns (right, parsed, why). Parsed: it has the form of an answer.
 CHECKS = {
-    "countdown": (check_countdown, 200),
+    "countdown": (check_countdown, LONGEST_ANSWER),
     "kk": (check_kk, 1000),
     "arithmetic": (check_arithmetic, LONGEST_NUMBER),
     "sums": (check_arithmetic, LONGEST_NUMBER),

@@ -94,9 +94,35 @@ def random_expression(numbers: tuple[int, ...], rng: random.Random) -> tuple[str
     return pool[0]
 
 
+QUESTION = re.compile(
+    r"Using ([0-9]{1,9}(?:, [0-9]{1,9}){0,18}) and ([0-9]{1,9}) exactly once each, "
+    r"make ([0-9]{1,9}) with \+ - \* /\."
+)
+
+
+def read_countdown(question: str) -> Problem | None:
+    """The problem that a question states in the generator's words; None if it states none.
+
+    It has no answer: whether there is one is not known.
+    """
+    found = QUESTION.fullmatch(" ".join(question.split()))
+    if not found:
+        return None
+    numbers = (*map(int, found[1].split(", ")), int(found[2]))
+    target = int(found[3])
+    return Problem(
+        task="countdown",
+        question=question,
+        answer="",
+        key=f"countdown {sorted(numbers)} {target}",
+        facts={"numbers": numbers, "target": target},
+    )
+
+
 # ---------------------------------------------------------------- the value of an expression
 
 DIGITS = "0123456789"
+LONGEST_ANSWER = 200  # characters
 MOST_DIGITS = 9  # of a number in an expression
 DEEPEST = 20  # brackets within brackets
 # [0-9], not \d or str.isdigit: those accept Arabic-Indic digits and superscripts.
@@ -199,6 +225,19 @@ def apply(operator: str, left: Fraction | None, right: Fraction | None) -> Fract
 
 
 # ---------------------------------------------------------------- the checker
+
+
+def value_as_text(answer: str) -> str | None:
+    """The value of an expression, for people; None if it is not one or is too long to be."""
+    if len(answer) > LONGEST_ANSWER:
+        return None
+    try:
+        value, _ = expression_value(answer)
+    except ValueError:
+        return None
+    if value is None:
+        return "a division by zero"
+    return str(value)
 
 
 def check_countdown(answer: str, problem: Problem) -> tuple[bool, bool, str]:

@@ -1,30 +1,28 @@
-"""Problems from files: what a row says (its question, its one answer, its level), and all rows.
+"""Problems from files: which rows become problems, and on which side of the fence they are.
 
-The files are the field's own, one JSON object a line or one JSON array of objects, and each has
-names of its own: MATH and AIME have `problem` and `answer`, GSM8K `question` and a worked answer
-that counts from its `####`, OlympiadBench `final_answer` (a list: the first element holds them
-all), Minerva only a `solution` with a box. A field named by hand is taken instead of these.
-
-Left out on purpose: chat messages as questions, several right answers that exclude each other.
+A file is JSON lines, a JSON array or parquet (rows.py); what a row says stands in fields.py. A row
+that no response could be right about, and questions whose answers contradict each other, are passed
+over aloud: they would only ever teach that an answer is wrong.
 """
 
-import json
-import math
 import re
 import sys
-from collections.abc import Iterator
-from decimal import Decimal
+import unicodedata
+from collections.abc import Callable
 
 from config import UserError
-from grader import last_boxed
-from tasks.problem import SPLITS, Problem, split_of
+from tasks.catalogue import check
+from tasks.fields import PassedOver, answer_of, facts_of, question_of
+from tasks.problem import SPLITS, Problem, decisive_part, split_of
+from tasks.rows import rows
 
-QUESTIONS = ("problem", "question", "prompt")  # the first that a row has
-# The first that holds an answer; of a solution its last box.
-ANSWERS = ("answer", "final_answer", "solution")
-LEVEL = re.compile(r"(?:Level )?([0-9]+(?:\.[0-9]+)?)")
-TOLERANCE = re.compile(r"[0-9]*\.?[0-9]+(?:[eE]-[0-9]{1,2})?")
-MOST_NAMED = 5  # rows without an answer that the message names
+MOST_NAMED = 3  # of what is passed over, that the message names
+SHOWN = 40  # characters of a text in a message
+BOUND = "([0-9]{1,3}(?:\\.[0-9]{1,3})?)"
+LEVELS = re.compile(f" *{BOUND}(?: *- *{BOUND})? *")
+
+# The levels that are taken, as ranges that hold both their ends.
+Levels = tuple[tuple[float, float], ...]
 
 # ---------------------------------------------------------------- all problems of a file
 
@@ -34,23 +32,25 @@ def read_jsonl(
     question_field: str = "",
     answer_field: str = "",
     task: str = "data",
-    levels: tuple[int, ...] = (),
+    levels: Levels = (),
+    can_be_right: Callable[[Problem], bool] | None = None,
 ) -> dict[str, list[Problem]]:
-    """The different problems of a file as {"train": [...], "held-out": [...]}.
+    """The different problems of a file as {"train": [...], "held-out": [...]}, neither empty.
 
-    A question decides its side.
+    A question decides its side, whatever its capitals and spacing. can_be_right: see read_rows.
     """
-    sides = {split: {} for split in SPLITS}
-    for problem in read_rows(path, question_field, answer_field, task, levels):
-        side = sides[split_of(problem.key)]
-        side[problem.key] = problem
+    problems = read_rows(path, question_field, answer_field, task, levels, can_be_right)
+    sides = {split: [] for split in SPLITS}
+    for problem in different(problems, path):
+        sides[split_of(problem.key)].append(problem)
     for split, found in sides.items():
         if not found:
             raise UserError(
                 f"{path}: no problem falls on the {split} side (one in ten is held out): "
-                "too few lines"
+                "too few lines; train.py --eval-data takes the held-out problems from another "
+                "file, eval.py --split all takes all of this one"
             )
-    return {split: list(found.values()) for split, found in sides.items()}
+    return sides
 
 
 def read_rows(
@@ -58,73 +58,198 @@ def read_rows(
     question_field: str = "",
     answer_field: str = "",
     task: str = "math",
-    levels: tuple[int, ...] = (),
+    levels: Levels = (),
+    can_be_right: Callable[[Problem], bool] | None = None,
 ) -> list[Problem]:
-    """The problems of a JSONL file or JSON array in file order, of these levels if any are given.
+    """The problems of a file in its order, of these levels if any are given; never none.
 
-    Fields that are not named are found (QUESTIONS, ANSWERS). Maths rows with an empty or null
-    answer are passed over aloud, in any other task they are refused. UserError names the line and
-    what is wrong with it, or says that there are no levels.
+    can_be_right: whether a response that says the problem's own answer is right; by default its
+    task's checker decides. Rows where it is not are passed over aloud, and so are those with
+    several answers and maths rows with none. UserError names the line and what is wrong with it, or
+    says that there are no levels.
     """
     problems = []
-    without_answer = []
+    passed_over = {}  # why: which rows
     known_levels = set()
     for where, row in rows(path):
-        problem = problem_of(row, question_field, answer_field, task, where)
-        level = problem.facts.get("level")
-        known_levels.add(level)
-        if not problem.answer:
-            without_answer.append(where.removeprefix(f"{path}, "))
-        elif not levels or level in levels:
-            problems.append(problem)
-    if levels and not problems:
-        raise no_such_level(path, levels, known_levels)
-    if without_answer:
-        named = ", ".join(without_answer[:MOST_NAMED])
-        if len(without_answer) > MOST_NAMED:
-            named += f" and {len(without_answer) - MOST_NAMED} more"
-        print(f"{path}: passed over, without an answer: {named}", file=sys.stderr)
+        try:
+            problem = problem_of(row, question_field, answer_field, task, where)
+            level = problem.facts.get("level")
+            known_levels.add(level)
+            if is_taken(level, levels):
+                check_own_answer(problem, can_be_right or own_answer_is_right)
+                problems.append(problem)
+        except PassedOver as reason:
+            place = where.removeprefix(f"{path}, ") + reason.shown
+            passed_over.setdefault(reason.why, []).append(place)
+    notes = []
+    for why, places in passed_over.items():
+        notes.append("passed over " + counted(f"of its rows, {why}", places))
+    if not problems:
+        if levels and not any(is_taken(level, levels) for level in known_levels):
+            raise no_such_level(path, levels, known_levels)
+        raise UserError("; ".join([f"{path}: no problem in it", *notes]))
+    for note in notes:
+        say(path, note)
+    warn_of_system_messages(problems, path)
     return problems
 
 
 def problem_of(row: dict, question_field: str, answer_field: str, task: str, where: str) -> Problem:
-    """The problem that a row states; of a maths row the answer may be "".
+    """The problem that a row states; PassedOver if it states none.
 
-    Spacing and case of the question do not make a new problem.
+    Key: the question in small letters, which alone decides the split, and below it the question as
+    it is, but for spacing: f(a) is another problem than f(A) and on the same side.
     """
-    question = question_of(row, question_field, where)
-    answer = answer_of(row, answer_field, where)
-    if task == "math":
-        answer = without_dollars(answer)
-    elif not answer:
-        raise no_text(where, answer_names(answer_field), row)
-    key = "data " + " ".join(question.lower().split())
-    return Problem(task, question, answer, key, facts_of(row))
+    question, system = question_of(row, question_field, where)
+    answer = answer_of(row, answer_field, task, where)
+    facts = facts_of(row)
+    if system:
+        facts["system"] = system
+    spaced = " ".join(unicodedata.normalize("NFC", question).split())
+    return Problem(task, question, answer, f"data {spaced.lower()}\n{spaced}", facts)
 
 
-def no_such_level(path: str, levels: tuple[int, ...], known_levels: set) -> UserError:
-    """For a file of which no row has one of the levels that were asked for."""
-    if known_levels <= {None}:
-        return UserError(f"{path}: its rows have no level or difficulty: leave out --levels")
-    asked = ", ".join(map(str, levels))
-    have = ", ".join(f"{level:g}" for level in sorted(known_levels - {None}))
-    return UserError(f"{path}: no problem of level {asked} (have: {have})")
+def check_own_answer(problem: Problem, can_be_right: Callable[[Problem], bool]) -> None:
+    """PassedOver if no response can be right."""
+    if not can_be_right(problem):
+        shown = f" ({shortened(problem.answer)})"
+        raise PassedOver("with an answer that no response can match", shown)
 
 
-def levels_of(text: str) -> tuple[int, ...]:
-    """`3,4,5` or `3-5` as numbers, "" as none; UserError for anything else."""
+def own_answer_is_right(problem: Problem) -> bool:
+    """Whether a problem's own answer is right by its checker."""
+    right, _, _ = check(problem.answer, problem)
+    return right
+
+
+def warn_of_system_messages(problems: list[Problem], path: str) -> None:
+    """Say aloud that questions come with words which most templates leave out."""
+    count = sum("system" in problem.facts for problem in problems)
+    if count:
+        what = "of its questions have a system message: --template chat alone passes it on"
+        say(path, f"{count} {what}")
+
+
+# ---------------------------------------------------------------- doubles and overlaps
+
+
+def different(problems: list[Problem], path: str) -> list[Problem]:
+    """Each problem once, in order; those whose answers contradict each other are passed over aloud.
+
+    Which of the answers would be right nobody knows.
+    """
+    contradicted = contradictions(problems)
+    note = ""
+    if contradicted:
+        note = "passed over " + counted(
+            "of its questions, with different answers", named(contradicted)
+        )
+    kept = {}
+    for problem in problems:
+        if problem.key not in contradicted:
+            kept.setdefault(problem.key, problem)
+    if not kept:
+        raise UserError(f"{path}: no problem is left; {note}")
+    if note:
+        say(path, note)
+    return list(kept.values())
+
+
+def contradictions(problems: list[Problem]) -> dict[str, list[Problem]]:
+    """{key: first problem and one that contradicts it} of the same questions with other answers."""
+    first = {}
+    found = {}
+    for problem in problems:
+        earlier = first.setdefault(problem.key, problem)
+        if problem.answer == earlier.answer or problem.key in found:
+            continue
+        right, _, _ = check(problem.answer, earlier)
+        if not right:
+            found[problem.key] = [earlier, problem]
+    return found
+
+
+def warn_of_contradictions(problems: list[Problem], path: str) -> None:
+    """Say aloud which questions of a list that stays whole have different answers."""
+    found = contradictions(problems)
+    if found:
+        say(path, "kept " + counted("of its questions, with different answers", named(found)))
+
+
+def named(contradicted: dict[str, list[Problem]]) -> list[str]:
+    """Contradicted questions as a message names them."""
+    texts = []
+    for earlier, later in contradicted.values():
+        answers = f"{shortened(earlier.answer)} and {shortened(later.answer)}"
+        texts.append(f"{shortened(earlier.question)} ({answers})")
+    return texts
+
+
+def apart(training: list[Problem], held_out: list[Problem], path: str) -> list[Problem]:
+    """The training problems that are not held out as well; the others are passed over aloud.
+
+    Capitals and spacing do not make a question another one here.
+    """
+    fence = {decisive_part(problem.key) for problem in held_out}
+    kept = []
+    overlapping = []
+    for problem in training:
+        if decisive_part(problem.key) in fence:
+            overlapping.append(shortened(problem.question))
+        else:
+            kept.append(problem)
+    if not kept:
+        raise UserError(f"{path}: every problem of it is in --eval-data too: nothing to train on")
+    if overlapping:
+        say(
+            path,
+            "passed over " + counted("of its problems, which --eval-data has too", overlapping),
+        )
+    return kept
+
+
+def say(path: str, what: str) -> None:
+    """One line on stderr about a file."""
+    print(f"{path}: {what}", file=sys.stderr)
+
+
+def counted(what: str, texts: list[str]) -> str:
+    """How many there are, what they are, and the first of them: `2 of its rows: line 3, line 9`."""
+    first = ", ".join(texts[:MOST_NAMED])
+    more = ""
+    if len(texts) > MOST_NAMED:
+        more = f" and {len(texts) - MOST_NAMED} more"
+    return f"{len(texts)} {what}: {first}{more}"
+
+
+def shortened(text: str) -> str:
+    """A text as a message shows it: not long, in quotes, what cannot be seen spelled out."""
+    if len(text) > SHOWN:
+        text = text[:SHOWN] + "..."
+    return repr(text)
+
+
+# ---------------------------------------------------------------- levels
+
+
+def levels_of(text: str) -> Levels:
+    """`3,4,5` or `3-5` as ranges, "" as none; UserError for anything else.
+
+    A range is a range: 3.5 is in 3-5, and not in 3,4,5.
+    """
     if not text.strip():
         return ()
     levels = []
     for part in text.split(","):
-        bounds = re.fullmatch(r" *([0-9]{1,3})(?:-([0-9]{1,3}))? *", part)
+        bounds = LEVELS.fullmatch(part)
         if not bounds:
             raise unreadable_levels(text)
-        first = int(bounds[1])
-        last = int(bounds[2] or bounds[1])
+        first = float(bounds[1])
+        last = float(bounds[2] or bounds[1])
         if last < first:
             raise unreadable_levels(text)
-        levels += range(first, last + 1)
+        levels.append((first, last))
     return tuple(levels)
 
 
@@ -133,157 +258,27 @@ def unreadable_levels(text: str) -> UserError:
     return UserError(f"--levels {text}: write levels as 3,4,5 or 3-5")
 
 
-# ---------------------------------------------------------------- rows
-
-
-def rows(path: str) -> Iterator[tuple[str, dict]]:
-    """(where, object) for each row of a JSONL file or a JSON array.
-
-    UserError names a row that is not a JSON object.
-    """
-    with open(path, "rb") as file:
-        is_array = file.read(1) == b"["
-        file.seek(0)
-        if is_array:
-            for number, row in enumerate(parse_json(file.read(), path), 1):
-                where = f"{path}, row {number}"
-                yield where, object_of(row, where)
-        else:
-            for number, line in enumerate(file, 1):
-                where = f"{path}, line {number}"
-                yield where, object_of(parse_json(line, where), where)
-
-
-def parse_json(text: bytes, where: str):
-    """The value of a JSON text, None of a blank one; UserError if it is neither."""
-    try:
-        value = None
-        if text.strip():
-            value = json.loads(text.decode("utf-8"))
-        str(value).encode("utf-8")  # an escaped half of a surrogate pair is JSON, but no text
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, brackets without end
-        raise UserError(f"{where}: not JSON ({error})") from None
-    return value
-
-
-def object_of(value, where: str) -> dict:
-    """The value itself if it is a JSON object; UserError if not."""
-    if value is None:
-        raise UserError(f"{where}: empty")
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: not a JSON object")
-    return value
-
-
-# ---------------------------------------------------------------- what a row says
-
-
-def question_of(row: dict, field: str, where: str) -> str:
-    """The question; UserError if there is none."""
-    names = QUESTIONS
-    if field:
-        names = (field,)
-    present = [name for name in names if name in row]
-    question = ""
-    if present:
-        question = written(row[present[0]])
-    if not question:
-        raise no_text(where, names, row)
-    return question
-
-
-def answer_names(field: str) -> tuple[str, ...]:
-    """The fields that may hold the answer: the one named by hand, or those of the field's files."""
-    if field:
-        return (field,)
-    return ANSWERS
-
-
-def answer_of(row: dict, field: str, where: str) -> str:
-    """The answer, "" where all its fields that the row has are empty or null.
-
-    UserError if it has none of them, or only other things in them.
-    """
-    names = answer_names(field)
-    for name in names:
-        text = answer_in(row.get(name), name, by_hand=bool(field))
-        if text:
-            return text
-    known = [row[name] for name in names if name in row]
-    # MATH's training file has rows whose answer is empty.
-    if known and all(value is None or value == "" for value in known):
-        return ""
-    raise no_text(where, names, row)
-
-
-def answer_in(value, name: str, by_hand: bool) -> str:
-    """The answer that the field `name` with this value holds, "" for none.
-
-    A solution without a box holds one only if the field was named `by_hand`: then all of it.
-    """
-    if name == "final_answer" and isinstance(value, list) and value:
-        value = value[0]
-    # After GSM8K's marks, or all of it.
-    text = written(value).rpartition("####")[2].strip()
-    if name != "solution":
-        return text
-    boxed = last_boxed(text)
-    if boxed:
-        return boxed.strip()
-    if by_hand:
-        return text
-    return ""
-
-
-def facts_of(row: dict) -> dict:
-    """What else a row states: level, tolerance and unit, each if it is given.
-
-    level is MATH's 1 to 5, or a model's `difficulty`; tolerance is OlympiadBench's `error`,
-    absolute.
-    """
-    facts = {}
-    level = row.get("level")
+def is_taken(level: float | None, levels: Levels) -> bool:
+    """Whether a row of this level is taken: all are where no levels are given."""
+    if not levels:
+        return True
     if level is None:
-        level = row.get("difficulty")
-    level_match = LEVEL.fullmatch(str(level))
-    if level_match:
-        facts["level"] = float(level_match[1])
-    error = row.get("error")  # null, or several for several answers: exact
-    if isinstance(error, (str, float)) and TOLERANCE.fullmatch(str(error)):
-        facts["tolerance"] = float(error)
-    unit = row.get("unit")
-    if isinstance(unit, str) and unit.strip():
-        facts["unit"] = unit.strip()
-    return facts
+        return False
+    return any(first <= level <= last for first, last in levels)
 
 
-def written(value) -> str:
-    """Text or a number as text, "" for anything else.
-
-    27.0 is `27`, and nothing is written with an exponent.
-    """
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return ""
-        if value.is_integer():
-            return str(int(value))
-        return f"{Decimal(str(value)):f}"
-    if isinstance(value, (str, int)):
-        return str(value).strip()
-    return ""
+def no_such_level(path: str, levels: Levels, known_levels: set) -> UserError:
+    """For a file of which no row has one of the levels that were asked for."""
+    if known_levels <= {None}:
+        return UserError(f"{path}: its rows have no level or difficulty: leave out --levels")
+    asked = ", ".join(map(range_as_text, levels))
+    have = ", ".join(f"{level:g}" for level in sorted(known_levels - {None}))
+    return UserError(f"{path}: no problem of level {asked} (have: {have})")
 
 
-def without_dollars(answer: str) -> str:
-    r"""A maths answer without the `$` that only say "mathematics"; `\$` is money and stays."""
-    return re.sub(r"(?<!\\)\$", "", answer).strip()
-
-
-def no_text(where: str, names: tuple[str, ...], row: dict) -> UserError:
-    """For a row of which none of the fields `names` holds text.
-
-    Those that it has are blamed, else all.
-    """
-    blamed = [name for name in names if name in row] or names
-    fields = " or ".join(map(repr, blamed))
-    have = ", ".join(row) or "none"
-    return UserError(f"{where}: no text in field {fields} (fields: {have})")
+def range_as_text(levels: tuple[float, float]) -> str:
+    """A range of levels as it is written in --levels."""
+    first, last = levels
+    if first == last:
+        return f"{first:g}"
+    return f"{first:g}-{last:g}"

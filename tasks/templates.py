@@ -110,31 +110,64 @@ def prompt(problem: Problem, template: str, tokenizer) -> str:
 
 
 def chat_prompt(problem: Problem, tokenizer) -> str:
-    """The question as a user's message in the tokenizer's own chat template."""
+    """The question as a user's message in the tokenizer's own chat template.
+
+    A template is a program: it may demand what is not there, or have faults. Then a UserError names
+    the tokenizer.
+    """
     if not getattr(tokenizer, "chat_template", None):
         raise UserError(
             "template 'chat': this tokenizer has no chat template; choose another --template"
         )
     messages = [{"role": "user", "content": problem.question}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    if "system" in problem.facts:  # the file has one (fields.py)
+        messages.insert(0, {"role": "system", "content": problem.facts["system"]})
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # whatever a program may raise
+        raise UserError(
+            f"template 'chat': the chat template of {tokenizer.name_or_path} fails on a single "
+            f"question from the user ({error}): mend it there, or choose another --template"
+        ) from None
 
 
-def encode(text: str, template: str, tokenizer) -> list[int]:
-    """Prompt ids.
+def encode(text: str, template: str, tokenizer, vocabulary: int) -> list[int]:
+    """Prompt ids, all below `vocabulary`, the number of the model's embeddings.
 
     Special tokens that a text starts with already, as a chat template writes them, are not added
-    twice.
+    twice. What the tokenizer puts behind a text (some put a stop token there) is dropped: the text
+    is to be continued. UserError names a token that has no embedding.
     """
     add_special = template != "chat"
     if tokenizer.bos_token and text.startswith(tokenizer.bos_token):
         add_special = False
-    return tokenizer(text, add_special_tokens=add_special)["input_ids"]
+    found = tokenizer(text, add_special_tokens=add_special, return_special_tokens_mask=True)
+    ids = found["input_ids"]
+    added = found["special_tokens_mask"]  # 1: the tokenizer's own, not in the text
+    while ids and added[len(ids) - 1]:
+        ids.pop()
+    check_ids(ids, tokenizer, vocabulary)
+    return ids
 
 
-def encode_prompts(problems: list[Problem], template: str, tokenizer) -> list[list[int]]:
-    """The ids of each problem's prompt."""
+def check_ids(ids: list[int], tokenizer, vocabulary: int) -> None:
+    """UserError if the model has no embedding for one of these ids."""
+    largest = max(ids, default=0)
+    if largest >= vocabulary:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        raise UserError(
+            f"token {token!r} has the id {largest}, but the model has {vocabulary} embeddings: "
+            f"tokenizer and model do not belong together ({tokenizer.name_or_path}), or tokens "
+            "were added to one and not to the other"
+        )
+
+
+def encode_prompts(
+    problems: list[Problem], template: str, tokenizer, vocabulary: int
+) -> list[list[int]]:
+    """The ids of each problem's prompt, as `encode` gives them."""
     prompts = []
     for problem in problems:
         text = prompt(problem, template, tokenizer)
-        prompts.append(encode(text, template, tokenizer))
+        prompts.append(encode(text, template, tokenizer, vocabulary))
     return prompts

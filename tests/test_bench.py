@@ -612,7 +612,7 @@ def test_cpu_with_a_model_gives_all_sides_its_weights_type_and_prompts(
     assert f"computes in {dtype}" in out and f"{dtype} on all sides" in out
     model, tokenizer = lm.load(chat_folder)
     problems = tasks.make_problems("sums:20", "train", "bench", 2)
-    wanted = tasks.encode_prompts(problems, "chat", tokenizer)
+    wanted = tasks.encode_prompts(problems, "chat", tokenizer, model.config.vocab_size)
     assert given_ids == [ids for _ in range(2) for ids in wanted for _ in range(4)]
     # as many tokens, and every table with its floor
     titles = [f"sampler, {kind}" for kind in (bench_cpu.OWN, bench_cpu.IMPOSED, bench_cpu.EQUAL)]
@@ -639,7 +639,7 @@ def test_both_sides_of_a_headline_have_the_same_bf16_weights(
     assert not all(torch.equal(theirs[name].float(), tensor) for name, tensor in in_fp32.items())
     masters = headline.run.optimizer.named_masters()
     assert {master.dtype for master in masters.values()} == {torch.float32}
-    headline.run.lock.close()
+    headline.run.lock.release()
 
 
 def test_a_model_has_defaults_of_its_own_which_flags_beat():

@@ -426,16 +426,16 @@ def test_a_text_begins_with_bos_once_and_only_where_the_tokenizer_has_one(
     problem, (_, threes) = tasks.Problem("data", "the 123", "", ""), lm.load(digits_in_threes)
     bare = threes("the 123", add_special_tokens=False)["input_ids"]
     assert (
-        tasks.encode("the 123", "none", threes)
+        tasks.encode("the 123", "none", threes, 576)
         == [0] + bare
-        == tasks.encode("<s>the 123", "none", threes)
+        == tasks.encode("<s>the 123", "none", threes, 576)
     )
-    chat = tasks.encode(tasks.prompt(problem, "chat", threes), "chat", threes)
+    chat = tasks.encode(tasks.prompt(problem, "chat", threes), "chat", threes, 576)
     assert (
         chat == threes("<s>[the 123]", add_special_tokens=False)["input_ids"] and chat.count(0) == 1
     )
     assert (
-        tasks.encode("the 123", "none", tokenizer)
+        tasks.encode("the 123", "none", tokenizer, 576)
         == tokenizer("the 123", add_special_tokens=False)["input_ids"]
     )
 
@@ -530,6 +530,19 @@ def test_a_cache_that_lacks_a_part_is_completed(hub, parts_folder, tmp_path):
         1,
         2,
     )  # asked about, then fetched: this one alone
+
+
+def test_an_adapter_of_the_hub_says_that_it_is_one_with_and_without_a_network(hub, tmp_path):
+    answers, asked = hub
+    (tmp_path / "lora").mkdir()
+    about = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "owner/base"})
+    (tmp_path / "lora" / "adapter_config.json").write_text(about)
+    (tmp_path / "lora" / "adapter_model.safetensors").write_bytes(b"")
+    serve(answers, "owner/lora", tmp_path / "lora")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"is an adapter \(LoRA\) of owner/base, not a model"):
+            lm.load("owner/lora")
+        answers.clear()  # the second time there is the cache alone
 
 
 @pytest.mark.parametrize(

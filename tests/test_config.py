@@ -8,7 +8,7 @@ import pytest
 
 import config
 import eval as evaluation
-import plot
+import report
 import sample
 import sft
 import train
@@ -146,7 +146,7 @@ def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):
         evaluation.EvalConfig,
         sample.SampleConfig,
         sft.SFTConfig,
-        plot.PlotConfig,
+        report.ReportConfig,
     ],
 )
 def test_help_explains_every_setting_of_every_program(cls, capsys):

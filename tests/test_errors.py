@@ -9,7 +9,7 @@ import pytest
 
 import config
 import eval as evaluation
-import plot
+import report
 import sample
 import sft
 import train
@@ -62,6 +62,12 @@ def refused(monkeypatch, capsys, program, *argv) -> str:
         (["--data", "math-train", "--data-dir", "nowhere"], "there is no math_train.json"),
         (["--data", "nowhere.jsonl"], "gsm8k-train and math-train"),
         (["--data", "gsm8k"], "never to train on"),
+        (["--data", ""], "--data is empty"),
+        (["--eval-data", ""], "--eval-data is empty"),
+        (["--resume", ""], "--resume is empty"),
+        (["--recipe", ""], "--recipe is empty"),
+        (["--eval-data", "d.jsonl"], "name both"),
+        (["--question-field", "q"], "fields of --data"),
     ],
 )
 def test_train(monkeypatch, capsys, tmp_path, argv, says):
@@ -88,6 +94,12 @@ def test_train(monkeypatch, capsys, tmp_path, argv, says):
         ("levels = 3", "levels = 3 is not str"),
         ("stop = 'x'", "stop = 'x' is not a list of strings"),
         ("stop = ['']", "--stop must not be empty"),
+        ("data = ''", "data is empty"),
+        ("resume = 'runs/x'\nlr = 1e-3", "resume is given by hand alone, as --resume"),
+        ("recipe = 'other.toml'", "recipe is given by hand alone"),
+        ("[train]\nsteps = 3", "unknown key 'train'"),
+        ("lr = inf", "--lr"),
+        ("eval_data = 'v.jsonl'", "name both"),
     ],
 )
 def test_recipe(monkeypatch, capsys, tmp_path, text, says):
@@ -114,6 +126,39 @@ def test_data(monkeypatch, capsys, tmp_path, line, says):
         monkeypatch, capsys, train, "--data", tmp_path / "d.jsonl", "--out", tmp_path / "run"
     )
     assert says in refused(monkeypatch, capsys, evaluation, "--data", tmp_path / "d.jsonl")
+
+
+def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "r.toml").write_bytes(b"\xef\xbb\xbfsteps = 3\r\n")
+    assert config.read_toml(str(tmp_path / "r.toml"), train.TrainConfig) == {"steps": 3}
+
+
+@pytest.mark.parametrize("out", ["--save", "--json"])
+def test_the_file_that_is_read_is_not_written_over(monkeypatch, capsys, tmp_path, out):
+    (tmp_path / "d.jsonl").write_text("mine")
+    same = tmp_path / "." / "d.jsonl"
+    for source in ("--data", "--regrade"):
+        line = refused(monkeypatch, capsys, evaluation, source, tmp_path / "d.jsonl", out, same)
+        assert f"{out} {same}: that is the file that is read" in line
+    assert (tmp_path / "d.jsonl").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "flag,value",
+    [
+        ("--lr", "nan"),
+        ("--lr", "inf"),
+        ("--lr", "-1"),
+        ("--warmup", "-1"),
+        ("--weight-decay", "nan"),
+        ("--clip-norm", "0"),
+        ("--clip-norm", "nan"),
+        ("--data", ""),
+    ],
+)
+def test_numbers_of_sft_that_cannot_be_meant(monkeypatch, capsys, tmp_path, flag, value):
+    assert flag in refused(monkeypatch, capsys, sft, flag, value, "--out", tmp_path / "t")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_file_without_levels_has_none_to_choose(monkeypatch, capsys, tmp_path):
@@ -158,11 +203,17 @@ def test_the_other_programs(monkeypatch, capsys, tmp_path):
     assert "question" in refused(monkeypatch, capsys, sample)
     assert "context" in refused(monkeypatch, capsys, sample, "word " * 3000)
     assert "top_p" in refused(monkeypatch, capsys, sample, "hello", "--top-p", "2")
+    assert "UTF-8" in refused(
+        monkeypatch, capsys, sample, "hello \udcff"
+    )  # as argv has a stray byte
+    for temperature in ("nan", "inf", "-1"):
+        line = refused(monkeypatch, capsys, sample, "hello", "--temperature", temperature)
+        assert "temperature" in line
     for program in (sample, evaluation):
         text = ["hello"] if program is sample else []
         assert "--stop" in refused(monkeypatch, capsys, program, *text, "--stop", "")
     assert "only about" in refused(monkeypatch, capsys, evaluation, "--task", "kk:2", "--n", 300)
-    assert "no metrics.jsonl" in refused(monkeypatch, capsys, plot, tmp_path)
+    assert "no metrics.jsonl" in refused(monkeypatch, capsys, report, tmp_path)
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}\n')
     assert "line 1" in refused(
         monkeypatch, capsys, sft, "--data", tmp_path / "pairs.jsonl", "--out", tmp_path / "t"
@@ -224,12 +275,35 @@ def test_a_damaged_run_folder(monkeypatch, capsys, tmp_path, tiny_folder):
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("line", ["[1]", "{}", '{"step": null}', "\udcff"])
-def test_a_damaged_line_of_metrics_is_not_plotted(monkeypatch, capsys, tmp_path, line):
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        "{}",
+        '{"step": null}',
+        "\udcff",
+        '{"step": "1"}',
+        '{"step": NaN}',
+        '{"step": 1, "reward": "much"}',
+        '{"step": 1, "length": [3]}',
+        '{"step": 0, "eval_accuracy": 0.5}',
+        '{"step": 0, "eval_accuracy": 0.5, "eval_accuracy_ci": [0.4]}',
+        '{"step": 0, "eval_accuracy": 0.5, "eval_accuracy_ci": ["a", "b"]}',
+    ],
+)
+def test_a_damaged_line_of_metrics_is_not_shown(monkeypatch, capsys, tmp_path, line):
     (tmp_path / "metrics.jsonl").write_bytes(
         f'{line}\n{{"step": 1}}\n'.encode("utf-8", "surrogateescape")
     )
-    assert "line 1" in refused(monkeypatch, capsys, plot, tmp_path)
+    assert "line 1" in refused(monkeypatch, capsys, report, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"accuracy_after_ci": 3}', "\udcff"])
+def test_a_damaged_summary_is_one_line_and_no_page(monkeypatch, capsys, tmp_path, text):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    (tmp_path / "summary.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert "summary.json: damaged" in refused(monkeypatch, capsys, report, tmp_path)
+    assert not (tmp_path / "report.html").exists()
 
 
 # ---------------------------------------------------------------- python -m storage.smollm2

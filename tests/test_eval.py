@@ -1,9 +1,11 @@
 """Figures are what their names say, and their intervals hold what they promise."""
 
+import functools
 import itertools
 import json
 import math
 import random
+import re
 
 import pytest
 import torch
@@ -303,10 +305,10 @@ def test_places_in_a_text_are_known_in_tokens_exactly_at_the_marks_and_between_t
     ]
 
 
-def test_the_marks_of_a_response_count_what_its_tokens_are_in_text(tokenizer):
+def test_the_marks_of_a_response_count_what_its_tokens_are_in_text(tiny, tokenizer):
     ids = tokenizer("10+13=23\n23-10=13 yes</think> <answer>(10+13)-10</answer>")["input_ids"] * 3
     rollout = sample.Rollout([1], ids, [0.0] * len(ids), True)
-    kept = responses.keep(tokenizer, rollout, sample.text_of(tokenizer, rollout))
+    kept = responses.keep(rollout, functools.partial(sample.text_of, tiny, tokenizer))
     for i in range(0, len(ids), responses.STRIDE):
         until = len(tokenizer.decode(ids[:i], skip_special_tokens=True))
         if until:
@@ -439,7 +441,11 @@ def test_saved_responses_graded_again_give_identical_tables_and_figures(
         (lambda rows: rows[:-1], "5 responses, not the 6"),
         (lambda rows: rows[:1] + rows[4:], "line 2: damaged"),
         (lambda rows: ["[]"] + rows[1:], "line 1: damaged"),
-        (lambda rows: [], "0 responses"),
+        (lambda rows: [], "is empty"),
+        (lambda rows: [rows[0].replace(": 6}", ": 0}")], "no response in it"),
+        (lambda rows: ["[]"], "no JSON object"),
+        (lambda rows: [rows[0].replace(": 6}", ": true}")] + rows[1:], "responses is True"),
+        (lambda rows: rows[:1] + ["7"] + rows[2:], "line 2: damaged.*no JSON object"),
         (lambda rows: rows[:2] + [rows[2].replace('"tokens"', '"t"')] + rows[3:], "line 3"),
         (lambda rows: [rows[0].replace('"k": 3', '"kk": 3')] + rows[1:], "unknown key 'kk'"),
         (lambda rows: [rows[0].replace("6}", "5}")] + rows[1:6], "different numbers"),
@@ -447,7 +453,66 @@ def test_saved_responses_graded_again_give_identical_tables_and_figures(
 )
 def test_a_damaged_file_is_refused_by_line(harm, says, saved, monkeypatch, capsys):
     saved.write_text("".join(row + "\n" for row in harm(saved.read_text().splitlines())))
-    assert says in refusal(monkeypatch, capsys, "--regrade", saved)
+    assert re.search(says, refusal(monkeypatch, capsys, "--regrade", saved))
+
+
+@pytest.mark.parametrize(
+    "field,value,says",
+    [
+        ("task", "chess", "no checker for task 'chess': have countdown, kk"),
+        ("facts", {}, "facts without numbers"),
+        ("facts", {"numbers": "3 5 12", "target": 24}, "facts without numbers"),
+        ("facts", {"numbers": [3, 5.0, 12], "target": 24}, "facts without numbers"),
+        ("facts", {"numbers": [3, 5, 12], "target": True}, "facts without numbers"),
+        ("facts", {"numbers": [3, 5, 12], "target": 24, "tolerance": "x"}, "a tolerance"),
+        ("facts", {"numbers": [3, 5, 12], "target": 24, "tolerance": math.nan}, "a tolerance"),
+        ("facts", {"numbers": [3, 5, 12], "target": 24, "tolerance": -1}, "a tolerance"),
+        ("facts", [], r"facts is \[\], not dict"),
+        ("gold", None, "gold is None, not str"),
+        ("text", None, "text is None, not str"),
+        ("text", "\ud800", "surrogates"),
+        ("tokens", "9", "tokens is '9', not int"),
+        ("tokens", -1, "tokens below 0"),
+        ("finished", "no", "finished is 'no', not bool"),
+        ("marks", [5, 2], "marks"),
+        ("marks", "52", "marks is '52', not list"),
+        ("index", False, "index is False, not int"),
+        ("key", "another", "another problem under the index 0"),
+    ],
+)
+def test_a_damaged_field_is_refused_by_line(field, value, says, saved, monkeypatch, capsys):
+    rows = [json.loads(line) for line in saved.read_text().splitlines()]
+    rows[2][field] = value
+    saved.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert re.search(f"line 3: damaged.*{says}", refusal(monkeypatch, capsys, "--regrade", saved))
+
+
+@pytest.mark.parametrize(
+    "task,gold,facts,says",
+    [
+        ("math", "5", {"tolerance": "x"}, "tolerance"),
+        ("math", "5", {"tolerance": [0.1]}, "tolerance"),
+        ("sums", "five", {}, "the gold 'five' is no number"),
+        ("kk", "", {"names": ["Ava", "Leo"], "knights": [True]}, "who is a knight"),
+        ("kk", "", {"names": ["Ava"], "knights": [1]}, "who is a knight"),
+    ],
+)
+def test_facts_that_a_checker_cannot_read_are_refused(
+    task, gold, facts, says, tmp_path, monkeypatch, capsys
+):
+    problem = tasks.Problem(task, "q", gold, "key", facts)
+    group = Graded(problem, [Response("x", 3, True)], [Reward(0, 0, 0, "")], [None])
+    responses.save(tmp_path / "s.jsonl", {"model": "base", "k": 1}, {"one": [group]})
+    error = refusal(monkeypatch, capsys, "--regrade", tmp_path / "s.jsonl")
+    assert "line 2: damaged" in error and says in error
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "[]", " [ ]\n"])
+@pytest.mark.parametrize("flags", [[], ["--split", "all"], ["--split", "all", "--task", "math"]])
+def test_a_file_without_problems_is_refused(flags, text, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty.jsonl").write_text(text)
+    error = refusal(monkeypatch, capsys, "--data", tmp_path / "empty.jsonl", *flags)
+    assert "empty.jsonl: no problem in it" in error
 
 
 # ---------------------------------------------------------------- python eval.py

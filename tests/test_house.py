@@ -103,7 +103,7 @@ def test_one_training_step_enters_few_rooms(tmp_path, tiny_folder):
         train.train_step(run)
     finally:
         sys.setprofile(None)
-        run.lock.close()
+        run.lock.release()
     entered.discard("tests")
     assert {"train", "sample", "model", "engine", "grpo", "tasks"} <= entered
     assert len(entered) <= 8, entered

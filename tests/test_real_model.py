@@ -130,7 +130,7 @@ def test_the_chat_template_is_that_of_transformers_and_its_special_tokens_stand_
 ):
     text = tasks.prompt(QUESTION, "chat", our_tokenizer)
     assert text == CHAT
-    ids = tasks.encode(text, "chat", our_tokenizer)
+    ids = tasks.encode(text, "chat", our_tokenizer, 49152)
     messages = [{"role": "user", "content": QUESTION.question}]
     expected = their_tokenizer.apply_chat_template(messages, add_generation_prompt=True)
     assert ids == expected["input_ids"]
@@ -219,7 +219,8 @@ def test_greedy_rollouts_of_a_ragged_batch_are_those_of_transformers(ours, their
         found = theirs.generate(torch.tensor([prompt]), max_new_tokens=10, do_sample=False)
         assert rollout.response == found[0, len(prompt) :].tolist()
         assert rollout.finished == (rollout.response[-1] == 2)
-    assert "Paris" in sample.text_of(our_tokenizer, rollouts[0]) and rollouts[0].finished
+    assert "Paris" in sample.text_of(ours, our_tokenizer, rollouts[0].response)
+    assert rollouts[0].finished
     assert len({tuple(rollout.response) for rollout in rollouts}) == len(prompts)
 
 
@@ -274,7 +275,7 @@ def run(tmp_path_factory):
         )
         run = train.open_run(settings)
         yield run
-        run.lock.close()
+        run.lock.release()
 
 
 def test_a_sampler_that_computes_something_else_stops_the_step(run, monkeypatch):

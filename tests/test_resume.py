@@ -231,20 +231,23 @@ def test_a_kill_before_the_first_checkpoint_starts_over(tmp_path, tiny_folder):
     assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
 
 
-def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
-    tmp_path, tiny_folder, monkeypatch, capsys
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_finishes_the_step_saves_and_says_how_to_go_on(
+    tmp_path, tiny_folder, monkeypatch, capsys, asked
 ):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     real = train.train_step
 
     def interrupted_step(this):
         if this.step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), asked)
         return real(this)
 
     monkeypatch.setattr(train, "train_step", interrupted_step)
     folder = tmp_path / "run"
     assert train.train(settings(folder, tiny_folder, steps=5, save_every=100)) == {}
     assert f"--resume {folder}" in capsys.readouterr().out
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert [p.name for p in runs.checkpoints(folder)] == ["step-2"]
     monkeypatch.setattr(train, "train_step", real)
     resume(folder)
@@ -263,7 +266,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path, tiny_folder):
             train.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"})
         )
     assert (folder / "metrics.jsonl").read_bytes() == before
-    held.close()
+    held.release()
     train.train(train.resumed(train.TrainConfig(resume=str(folder), steps=2), {"resume", "steps"}))
 
 
@@ -274,8 +277,8 @@ def test_resume_takes_more_steps_but_no_other_setting(tmp_path, tiny_folder):
     assert c.steps == 2 and c.group_size == 4
     train.train(c)
     assert runs.checkpoints(folder)[-1].name == "step-2"
-    with pytest.raises(config.UserError, match="leave out --lr"):
-        train.resumed(train.TrainConfig(resume=str(folder), lr=1.0), {"resume", "lr"})
+    with pytest.raises(config.UserError, match="leave out --warmup"):
+        train.resumed(train.TrainConfig(resume=str(folder), warmup=1), {"resume", "warmup"})
     with pytest.raises(config.UserError, match="no run there"):
         train.resumed(train.TrainConfig(resume=str(tmp_path / "none")), {"resume"})
 

@@ -403,7 +403,7 @@ def test_why_there_is_no_answer(response, fault):
         (tagged(r"\boxed{1} \boxed{24}"), "24"),
         (r"in <answer> tags</think> \boxed{24}", "24"),
         (r"\boxed{24", None),
-        (r"\boxed 24", None),
+        (r"\boxed 24", "24"),
         (r"boxed{24}", None),
         (r"\boxed{" + "{}" * 2000 + "}", None),
         (r"\boxed{24}" + r"\boxed{" * 200, "24"),
@@ -555,10 +555,18 @@ def test_random_characters_are_read_or_refused(text):
         "Ava is a knight. Ben is a knave. Zoey is a knight.",
         "(1) Ava is a knight (2) Ben is a knave (3) Zoey is a knight",
         "Ava is a knight,Ben is a knave;Zoey is a knight",
+        "- Ava is a knight\n- Ben is a knave\n- Zoey is a knight",
+        "1. Ava is a knight.\n2. Ben is a knave.\n3. Zoey is a knight.",
+        "1) Zoey is a knight\n2) Ava is a knight\n3) Ben is a knave",
+        "**Ava** is a knight\n**Ben** is a knave\n**Zoey** is a knight",
+        "* **Ava is a knight.**\n* **Ben is a knave.**\n* **Zoey is a knight.**",
+        "• *Ava* is a `knight`\n• *Ben* is a `knave`\n• *Zoey* is a `knight`",
+        "1. **Ava** is a **knight**\n2. **Ben** is a **knave**\n3. **Zoey** is a **knight**",
     ],
 )
 def test_kk_right(answer):
     assert check(answer, PEOPLE) == (True, True, "right")
+    assert score("logic_rl", tagged(answer), PEOPLE).total == 3
 
 
 @pytest.mark.parametrize(
@@ -582,6 +590,10 @@ def test_kk_missing_repeated_or_unknown_people_are_not_parsed(answer, why):
         ("Ben is a knave", "Ben is a knaves"),
         ("Ben is a", "Ben is not a"),
         ("Ben is a", "if Ben is a"),
+        ("(2) Ben is a", "- **Ben** is **not** a"),
+        ("Ben is a knave", "**Ben is a knave** or **Ben is a knight**"),
+        ("(2) Ben", "2. 3. Ben"),
+        ("Ben is a knave", "Ben is a ~~knight~~ knave"),
         ("Ben is a knave", "Ben: knave"),
         ("Ben", "Ben Ben"),
         ("Ben", "B\u0435n"),
@@ -844,17 +856,35 @@ def test_an_answer_that_is_read_is_checked_the_same_from_its_normal_form(before,
         assert check(reading.answer, data("24")) == check(normal, data("24"))
 
 
-def slow_box(text):
-    """The reference: every box from the last, scanned with no bound and no shortcut."""
-    starts = [i for i in range(len(text)) if text.startswith("\\boxed{", i)]
-    for start in reversed(starts):
+def slow_boxes(text):
+    """Every balanced box as (start, what it holds, end), scanned with no bound and no shortcut."""
+    found = []
+    for start in range(len(text)):
+        if not text.startswith("\\boxed{", start):
+            continue
         depth = 0
         for i in range(start + 6, len(text)):
             if text[i] in "{}" and text[i - 1] != "\\":
                 depth += 1 if text[i] == "{" else -1
                 if depth == 0:
-                    return text[start + 7 : i]
-    return None
+                    found.append((start, text[start + 7 : i], i))
+                    break
+    return found
+
+
+def slow_box(text):
+    """The reference: the outermost box around the last one, without boxes that hold all of it."""
+    boxes = slow_boxes(text)
+    if not boxes:
+        return None
+    last = boxes[-1]
+    around = [box for box in boxes if box[0] <= last[0] and box[2] >= last[2]]
+    held = around[0][1]
+    while True:
+        whole = [box for box in slow_boxes(held) if box[0] == 0 and box[2] == len(held) - 1]
+        if not whole:
+            return held
+        held = whole[0][1]
 
 
 @settings(max_examples=200, deadline=None)

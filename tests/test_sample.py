@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import model as lm
 import sample
+import tasks
 from config import UserError
 from engine import attention
 from engine.attention import Filling
@@ -236,9 +237,9 @@ def test_the_vocabulary_is_decoded_once_for_a_tokenizer_and_its_stop_strings(
     decoded = []
     batch_decode = tokenizer.batch_decode
 
-    def counting(ids):
+    def counting(ids, **how):
         decoded.append(len(ids))
-        return batch_decode(ids)
+        return batch_decode(ids, **how)
 
     monkeypatch.setattr(tokenizer, "batch_decode", counting)
     for string in ("once only", "once only", "another", "once only"):
@@ -258,7 +259,7 @@ def test_an_id_that_the_tokenizer_does_not_know_can_be_drawn_and_has_no_text(
     force(tiny, monkeypatch, lambda _: next(script))
     got = sample.generate(tiny, tokenizer, [[7]], Sampling(9, stop_strings=("</answer>",)))[0]
     assert got.finished and len(got.response) == 5
-    assert sample.text_of(tokenizer, got) == tokenizer.decode([46, 47])
+    assert sample.text_of(tiny, tokenizer, got.response) == tokenizer.decode([46, 47])
 
 
 def test_the_length_limit_ends_a_response_that_is_not_finished_then(tiny, tokenizer, monkeypatch):
@@ -427,7 +428,9 @@ def test_the_command_line_prints_every_response_whole(tiny_folder, monkeypatch, 
     rollouts = sample.generate(model, tokenizer, [prompt], Sampling(60), n=3, seed=4)
     expected = ""
     for i, r in enumerate(rollouts, 1):
-        text = sample.text_of(tokenizer, r).rstrip("\ufffd")  # half of a character is not shown
+        text = sample.text_of(model, tokenizer, r.response).rstrip(
+            "\ufffd"
+        )  # half of a character is not shown
         expected += f"[{i}] {text}\n    ({len(r.response)} tokens{'' if r.finished else ', hit the limit'})\n"
     assert capsys.readouterr().out == expected
 
@@ -447,3 +450,51 @@ def test_own_stop_strings_end_what_the_command_line_prints_and_stay(monkeypatch,
     assert shown("--stop", "\n").startswith(f"[1] {text[:newline]}\n    (")
     assert shown("--stop", "never", "--stop", text[3:5]).startswith(f"[1] {text[:5]}\n    (")
     assert shown("--stop", "never") == whole
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+QUESTION = "Using 3, 7 and 12 exactly once each, make 24 with + - * /."
+
+
+@pytest.mark.parametrize(
+    "argv,response,says",
+    [
+        ([QUESTION], "x</think> <answer>12*(7-3)/2</answer>", "wrong: uses 2, which is not given"),
+        ([QUESTION], "x</think> <answer>12+7-3</answer>", "wrong: value is 16, not 24"),
+        (["Using 3, 7 and 12 exactly once each, make 16 with + - * /."], None, "right"),
+        (["What is 12 + 30?", "--answer", "42"], "x</think> <answer>42.0</answer>", "right"),
+        (["What is 12 + 30?", "--answer", "42"], "x</think> <answer>41</answer>", "wrong"),
+        (["What is 12 + 30?", "--answer", "42", "--answer-style", "last-number"], "42.", "right"),
+        (["What is 12 + 30?"], "x</think> <answer>41</answer>", ""),
+    ],
+)
+def test_each_answer_is_marked_right_or_wrong(
+    monkeypatch, capsys, tokenizer, tiny_folder, argv, response, says
+):
+    ids = tokenizer(response or "x</think> <answer>12+7-3</answer>")["input_ids"]
+
+    def drawn(model, tokenizer, prompts, sampling, n, seed, on_token):
+        whole = sample.Rollout(prompts[0], [*ids, tokenizer.eos_token_id], finished=True)
+        cut = sample.Rollout(prompts[0], ids, finished=False)
+        return [whole, cut]
+
+    monkeypatch.setattr(sample, "generate", drawn)
+    monkeypatch.setattr("sys.argv", ["sample.py", "--model", tiny_folder, *argv, "-n", "2"])
+    sample.main()
+    remarks = [line.strip() for line in capsys.readouterr().out.splitlines() if "tokens" in line]
+    if says:
+        assert remarks[0].startswith(f"({len(ids) + 1} tokens; {says}")
+        assert remarks[1] == f"({len(ids)} tokens, hit the limit; wrong: hit the length limit)"
+    else:
+        assert remarks[0] == f"({len(ids) + 1} tokens)"
+
+
+def test_countdown_questions_are_read_and_others_are_not():
+    for problem in tasks.make_problems("countdown:2-6", "train", 0, 30):
+        read = tasks.read_countdown(problem.question)
+        assert read.facts == problem.facts and read.key == problem.key
+        assert tasks.check(problem.answer, read) == (True, True, "right")
+    for question in ("Using 3 exactly once each, make 4 with + - * /.", "make 24", QUESTION + " ?"):
+        assert tasks.read_countdown(question) is None

@@ -348,9 +348,9 @@ def write(tmp_path, lines):
             r"no text in field 'problem' or 'question' or 'prompt' \(fields: answer\)",
         ),
         ("{}", r"\(fields: none\)"),
-        ('{"question": "q"}', "'answer' or 'final_answer' or 'solution'"),
+        ('{"question": "q"}', "'answer' or 'final_answer' or .* or 'solution'"),
         ('{"question": "q", "answer": null}', "no text in field 'answer'"),
-        ('{"question": "q", "answer": [1]}', "'answer'"),
+        ('{"question": "q", "answer": {"value": 1}}', "'answer'"),
         ('{"question": {"text": "q"}, "answer": 1}', "no text in field 'question'"),
         ('{"question": " ", "answer": 1}', "no text in field 'question'"),
     ],
@@ -380,9 +380,10 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
 
 
 def test_a_file_too_small_for_both_sides_is_refused(tmp_path):
-    for lines in ([], good_lines(1)):
-        with pytest.raises(UserError, match="too few lines"):
-            tasks.read_jsonl(write(tmp_path, lines))
+    with pytest.raises(UserError, match="too few lines; train.py --eval-data .* --split all"):
+        tasks.read_jsonl(write(tmp_path, good_lines(1)))
+    with pytest.raises(UserError, match="no problem in it"):
+        tasks.read_jsonl(write(tmp_path, []))
 
 
 def test_the_fields_of_a_file_can_have_other_names_and_answers_may_be_numbers(tmp_path):
@@ -406,23 +407,27 @@ def test_a_worked_answer_counts_from_its_four_marks(tmp_path):
     assert {p.question: p.answer for side in sides.values() for p in side}["q1001"] == "2,002"
 
 
-def test_questions_that_differ_in_case_and_spacing_are_one_problem_on_one_side(tmp_path):
+def test_questions_that_differ_in_spacing_are_one_problem(tmp_path):
     plain = good_lines()
-    shouted = [
-        json.dumps(
-            {
-                "question": "  " + json.loads(line)["question"].upper().replace(" ", "   ") + "\n",
-                "answer": json.loads(line)["answer"],
-            }
-        )
-        for line in plain
-    ]
-    alone, both = (
-        tasks.read_jsonl(write(tmp_path, plain)),
-        tasks.read_jsonl(write(tmp_path, plain + shouted)),
-    )
-    for split in tasks.SPLITS:
-        assert [p.key for p in both[split]] == [p.key for p in alone[split]]
+    spaced = [line.replace("What is", "  What \\t is\\n") for line in plain]
+    alone = tasks.read_jsonl(write(tmp_path, plain))
+    both = tasks.read_jsonl(write(tmp_path, plain + spaced))
+    assert both == alone
+
+
+def test_questions_that_differ_in_capitals_are_two_problems_on_one_side(tmp_path):
+    rows = []
+    for i in range(60):
+        rows.append(json.dumps({"question": f"What is f(a) in line {i}?", "answer": i}))
+        rows.append(json.dumps({"question": f"What is f(A) in line {i}?", "answer": -i - 1}))
+    sides = tasks.read_jsonl(write(tmp_path, rows))
+    for side in sides.values():
+        answers = {problem.question: int(problem.answer) for problem in side}
+        assert answers
+        for question, answer in answers.items():
+            other = question.replace("f(a)", "f(A)") if answer >= 0 else question.lower()
+            assert answers[other.replace("what", "What")] == -answer - 1
+    assert sum(map(len, sides.values())) == 120
 
 
 def read(tmp_path, *rows, **more):
@@ -474,9 +479,9 @@ def test_fields_named_by_hand_beat_those_that_are_found(tmp_path):
 @pytest.mark.parametrize(
     "row, says",
     [
-        ({"problem": "q"}, "'answer' or 'final_answer' or 'solution'"),
+        ({"problem": "q"}, "'answer' or 'final_answer' or .* or 'solution'"),
         ({"problem": "q", "answer": float("nan")}, "'answer'"),
-        ({"problem": "q", "answer": ["7"]}, "'answer'"),
+        ({"problem": "q", "answer": [["7"]]}, "'answer'"),
         ({"problem": "q", "solution": "no box"}, "'solution'"),
         ({"problem": "q", "final_answer": []}, "'final_answer'"),
         ({"problem": "q", "answer": "so #### "}, "'answer'"),
@@ -494,7 +499,9 @@ def test_an_empty_answer_is_passed_over_aloud_in_maths_and_refused_elsewhere(tmp
         {"problem": "r", "answer": ""},
     ]
     assert [p.question for p in read(tmp_path, *rows)] == ["p"]
-    assert "passed over, without an answer: line 2, line 3" in capsys.readouterr().err
+    assert (
+        "passed over 2 of its rows, without an answer: line 2, line 3\n" in capsys.readouterr().err
+    )
     with pytest.raises(UserError, match="line 2"):
         read(tmp_path, *rows, task="data")
 
@@ -555,22 +562,45 @@ def test_what_else_a_row_states(tmp_path, row, facts):
 
 def test_levels_choose_rows(tmp_path):
     rows = [{"problem": f"q{i}", "answer": i, "level": i % 6} for i in range(60)]
-    assert [int(p.answer) % 6 for p in read(tmp_path, *rows, levels=(3, 5))] == [3, 5] * 10
-    with pytest.raises(UserError, match=r"no problem of level 7, 8 \(have: 0, 1, 2, 3, 4, 5\)"):
-        read(tmp_path, *rows, levels=(7, 8))
+    found = read(tmp_path, *rows, levels=files.levels_of("3,5"))
+    assert [int(p.answer) % 6 for p in found] == [3, 5] * 10
+    with pytest.raises(UserError, match=r"no problem of level 7, 8-9 \(have: 0, 1, 2, 3, 4, 5\)"):
+        read(tmp_path, *rows, levels=files.levels_of("7,8-9"))
     with pytest.raises(UserError, match="no level or difficulty"):
-        read(tmp_path, {"problem": "q", "answer": 1}, levels=(3,))
+        read(tmp_path, {"problem": "q", "answer": 1}, levels=files.levels_of("3"))
+
+
+@pytest.mark.parametrize(
+    "levels, taken",
+    [
+        ("3-5", [3, 3.5, 4.25, 5]),
+        ("3,4,5", [3, 5]),
+        ("2.5-3.5", [2.5, 2.99, 3, 3.5]),
+        ("3.5", [3.5]),
+    ],
+)
+def test_a_range_of_levels_holds_what_lies_between_its_ends(tmp_path, levels, taken):
+    known = [2.5, 2.99, 3, 3.5, 4.25, 5, 5.01]
+    rows = [{"problem": f"q{level}", "answer": 1, "difficulty": level} for level in known]
+    found = read(tmp_path, *rows, levels=files.levels_of(levels))
+    assert [problem.facts["level"] for problem in found] == taken
 
 
 @pytest.mark.parametrize(
     "text, levels",
-    [("", ()), ("3", (3,)), ("3,4,5", (3, 4, 5)), ("3-5", (3, 4, 5)), ("1, 3-4", (1, 3, 4))],
+    [
+        ("", ()),
+        ("3", ((3, 3),)),
+        ("3,4,5", ((3, 3), (4, 4), (5, 5))),
+        ("3-5", ((3, 5),)),
+        ("1, 3 - 4.5", ((1, 1), (3, 4.5))),
+    ],
 )
 def test_levels_are_written_as_a_list_or_a_range(text, levels):
     assert files.levels_of(text) == levels
 
 
-@pytest.mark.parametrize("text", ["three", "3-", "5-3", "3,,4", "-3", "3.5", "1-9999999"])
+@pytest.mark.parametrize("text", ["three", "3-", "5-3", "3,,4", "-3", "3.", "1-9999999", "٣"])
 def test_other_levels_are_refused(text):
     with pytest.raises(UserError, match="3,4,5 or 3-5"):
         files.levels_of(text)

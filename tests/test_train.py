@@ -372,3 +372,16 @@ def test_the_compute_type_on_a_cpu(monkeypatch, name, multiplies, width, expecte
     assert dtype == expected and why
     with pytest.raises(config.UserError, match="--dtype fp8: choose auto, fp32, bf16"):
         train.TrainConfig(dtype="fp8")
+
+
+def test_the_learning_rate_warms_up_then_stays_or_falls_in_a_line():
+    config = train.TrainConfig(steps=10, warmup=5, lr=1.0)
+    rates = [train.learning_rate(config, step) for step in range(10)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, *[1.0] * 6])
+    falling = dataclasses.replace(config, lr_schedule="linear")
+    rates = [train.learning_rate(falling, step) for step in range(10)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2])
+    assert train.learning_rate(dataclasses.replace(falling, warmup=0), 0) == 1.0
+    assert (
+        train.learning_rate(dataclasses.replace(falling, warmup=20), 9) == 0.5
+    )  # all of it is warm-up
