@@ -14,7 +14,6 @@ answers, and in no length, truncated share or behaviour, because nothing was dra
 Responses are drawn here. What is kept of them, and the figures, are the business of `evaluation/`.
 """
 
-import functools
 import itertools
 import json
 import os
@@ -72,7 +71,7 @@ def evaluate(
     """
     vocabulary = model.config.vocab_size
     prompts = tasks.encode_prompts(problems, template, tokenizer, vocabulary)
-    text_of = functools.partial(sample.text_of, model, tokenizer)
+    text_of = partial(sample.text_of, model, tokenizer)
     context = model.config.max_position_embeddings
     longest = context - sampling.max_new_tokens
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
@@ -393,11 +392,16 @@ def sampled(
             progress=name,
             style=settings.answer_style,
             slots=settings.slots,
-            on_rollout=lambda i, rollout, kept=rollouts: kept.append((i, rollout)),
+            on_rollout=partial(keep_rollout, rollouts),
         )
         if settings.html:
             lines[name] = lines_of(model, tokenizer, graded[name], rollouts, settings)
     return settings, graded
+
+
+def keep_rollout(kept: list, i: int, rollout: sample.Rollout) -> None:
+    """Put a rollout, with its problem's index, behind those that are kept."""
+    kept.append((i, rollout))
 
 
 # Tokens of a benchmark that --html looks at: more than its page holds.

@@ -135,10 +135,14 @@ def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor
     return total.clamp(-20, 20).exp()
 
 
+def bound(ratio, clip_low: float, clip_high: float) -> torch.Tensor:
+    """The ratio, held between 1 - clip_low and 1 + clip_high."""
+    return ratio.clamp(1 - clip_low, 1 + clip_high)
+
+
 def clips(ratio, A, clip_low: float, clip_high: float) -> torch.Tensor:
     """Where PPO's bound holds, so that a token has no gradient: bool, in the shape of ratio * A."""
-    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
-    return bounded * A < ratio * A
+    return bound(ratio, clip_low, clip_high) * A < ratio * A
 
 
 def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:
@@ -182,7 +186,7 @@ def policy_loss(
     A = advantage[:, None]
     weights = token_weights(lengths, T, loss.normaliser, step)
     ratio = importance_ratio(logprobs, old_logprobs, lengths, loss.ratio)
-    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
+    bounded = bound(ratio, clip_low, clip_high)
     # PPO's pessimistic bound (arXiv 1707.06347, eq. 7), for advantages of either sign.
     objective = torch.minimum(ratio * A, bounded * A)
     total = -(objective * weights).sum()

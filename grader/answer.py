@@ -5,6 +5,7 @@ After the thinking it is what the answer tags hold, else the last box, else what
 the last sentence. A sentence that hedges has no answer.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -216,6 +217,7 @@ TAIL = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=1024)  # one answer is spelled for several readings
 def plain(text: str) -> str:
     """The text without styling, white space only between letters and digits."""
     text = re.sub(r"\\(?:" + TEXT + r") ?\{([^{}]*)\}", r" \1 ", clean(text))

@@ -99,7 +99,8 @@ def vector(tree, size: int):
         factors[letter] = factor
     if "j" not in factors or not set(factors) <= set(UNITS[:size]):
         return None
-    return ("seq", "(", ")", [factors.get(letter, ZERO) for letter in UNITS[:size]])
+    parts = [factors.get(letter, ZERO) for letter in UNITS[:size]]
+    return ("seq", "(", ")", parts)
 
 
 def beside(tree, other):
@@ -116,9 +117,11 @@ def terms_of(tree, negative: bool) -> list:
     if tree[0] == "neg":
         return terms_of(tree[1], not negative)
     if tree[0] == "div":
-        return [("div", term, tree[2]) for term in terms_of(tree[1], negative)]
+        _, above, below = tree
+        return [("div", term, below) for term in terms_of(above, negative)]
     if tree[0] == "mul" and tree[1][1][0] == "add":
-        return [("mul", [tree[1][0], term]) for term in terms_of(tree[1][1], negative)]
+        factor, total = tree[1]
+        return [("mul", [factor, term]) for term in terms_of(total, negative)]
     if negative:
         return [("neg", tree)]
     return [tree]
@@ -188,15 +191,16 @@ OTHERWISE = ("words", "otherwise")
 
 def with_otherwise(rows: list) -> list:
     """The rows of cases; a last condition `otherwise` as what the other conditions leave out."""
-    conditions = [row[-1] for row in rows]
-    if conditions[-1] != OTHERWISE or len(rows) < 2:
-        return list(rows)
-    if not all(condition[0] == "rel" for condition in conditions[:-1]):
+    *others, last = rows
+    if last[-1] != OTHERWISE or not others:
         return list(rows)
     left_out = ALL_REALS
-    for condition in conditions[:-1]:
+    for row in others:
+        condition = row[-1]
+        if condition[0] != "rel":
+            return list(rows)
         left_out = ("minus", left_out, condition)
-    return [*rows[:-1], [*rows[-1][:-1], left_out]]
+    return [*others, [*last[:-1], left_out]]
 
 
 # Names that a gold has for constants of integration, and names that an answer may have for them

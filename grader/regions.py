@@ -122,8 +122,8 @@ def single_number(tree) -> Interval:
 
 
 def united(trees: list) -> list[Interval] | None:
-    """The union of sets; None if one of them is none."""
-    regions = list(map(region_of, trees))
+    """The union of sets, which may overlap; None if one of them is none."""
+    regions = list(map(pieces_of, trees))
     if None in regions:
         return None
     return list(itertools.chain(*regions))
