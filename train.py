@@ -22,8 +22,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -47,15 +46,16 @@ from config import (
     setting,
 )
 from engine import memory
-from engine.attention import has_packed_kernel
 from engine.batches import micro_batches
-from engine.decoder import MOST_SLOTS, Decoder
+from engine.decoder import Decoder
 from engine.device import DTYPES, default_budget, pick_device, pick_dtype
 from engine.optimizer import MasterAdamW
+from engine.plan import out_of_memory, plan_memory, ran_out
 from eval import evaluate
-from evaluation import benchmarks, ending, logs, page, tokens
+from evaluation import benchmarks, ending, logs, metrics, page, tokens
+from evaluation.metrics import SUMMED
 from reward import STYLES
-from storage import model_folder, pinned, runs, sources
+from storage import pinned, runs, sources
 from storage.folders import new_folder, write_file
 from tasks import files
 
@@ -454,14 +454,14 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
 
     # 4. What the logs say of it.
     if run.token_log is not None:
-        run.token_log += token_lines(run, problems, rollouts, grades, looks, advantage)
+        record_tokens(run, problems, rollouts, grades, looks, advantage)
         timer.stop("tokens")
         seconds = timer.seconds.pop("seconds_tokens")
         run.token_log.append(tokens.cost_line(run.step + 1, seconds))
     line = {
         "step": run.step + 1,
-        **reward_metrics(rollouts, grades, rewards),
-        **update_metrics(updates, config.kl_coef != 0),
+        **metrics.reward_metrics(rollouts, grades, rewards),
+        **metrics.update_metrics(updates, config.kl_coef != 0),
         "lr": lr,
         **timer.seconds,
         # seconds_reward is what the step waited for grading after sampling. The share counts all
@@ -469,7 +469,7 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
         "grading_share": sum(grade.seconds for grade in grades) / timer.total,
         "tokens_per_second": sum(len(r.response) for r in rollouts) / timer.total,
     }
-    return line, logged_groups(run, problems, rollouts, grades, advantage)
+    return line, metrics.logged_groups(run.step + 1, problems, rollouts, grades, advantage)
 
 
 class Timer:
@@ -655,10 +655,6 @@ def update(
     return stats
 
 
-# What `update` sums over its micro-batches.
-SUMMED = ("loss", "entropy", "gap_sum", "clipped", "kl", "tokens", "padding")
-
-
 def micro_batch_loss(
     shared: lm.SharedPrompts,
     rows: list[sample.Rollout],
@@ -789,117 +785,12 @@ def halve_budget(run: Run) -> None:
     )
 
 
-def ran_out(error: RuntimeError) -> bool:
-    """Whether an error says that GPU memory ran out.
-
-    It is the allocator's or, from outside of it (a kernel that is loaded, a graph), the driver's.
-    """
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, torch.AcceleratorError) and "out of memory" in str(error)
-
-
-@contextmanager
-def out_of_memory(advice: str):
-    """Running out of GPU memory becomes a UserError that says what to change."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not ran_out(error):
-            raise
-        raise UserError(f"out of GPU memory {advice}; --resume takes them") from None
-
-
 def sampling_advice(run: Run) -> str:
     """What to change if memory runs out while responses are sampled."""
     return f"while sampling: lower --slots, {run.decoder.slots} now"
 
 
 # ---------------------------------------------------------------- what is logged
-
-
-def mean(values: list[float]) -> float | None:
-    """The mean, None of nothing."""
-    if not values:
-        return None
-    return sum(values) / len(values)
-
-
-def reward_metrics(rollouts: list, grades: list[Grade], rewards: torch.Tensor) -> dict:
-    """What a step's responses were like and what they earned; rewards [P, G]."""
-    right = []
-    wrong = []
-    for rollout, grade in zip(rollouts, grades):
-        lengths = right if grade.reward.accuracy == 1.0 else wrong
-        lengths.append(len(rollout.response))
-    return {
-        "reward": mean([grade.reward.total for grade in grades]),
-        "accuracy": mean([grade.reward.accuracy for grade in grades]),
-        "format": mean([grade.reward.format for grade in grades]),
-        "length": mean([len(rollout.response) for rollout in rollouts]),
-        "length_right": mean(right),
-        "length_wrong": mean(wrong),
-        "truncated": mean([not rollout.finished for rollout in rollouts]),
-        "equal_groups": grpo.equal_groups(rewards).float().mean().item(),
-    }
-
-
-def update_metrics(updates: list[dict], has_kl: bool) -> dict:
-    """What a step's optimizer steps were like.
-
-    Entropy, clip share and KL are over the tokens that were trained: those of groups with unequal
-    rewards.
-    """
-    total = {name: sum(stats[name] for stats in updates) for name in SUMMED}
-    tokens = total["tokens"]
-    computed = tokens + total["padding"]
-    # The gap of the first one that trained; later ones are meant to differ from the sampler.
-    trained = [stats for stats in updates if stats["tokens"]]
-    gap_mean = None
-    gap_max = None
-    if trained:
-        gap_mean = trained[0]["gap_sum"] / trained[0]["tokens"]
-        gap_max = trained[0]["gap_max"]
-    return {
-        "entropy": total["entropy"] / tokens if tokens else None,
-        "grad_norm": mean([stats["grad_norm"] for stats in updates]),
-        "loss": mean([stats["loss"] for stats in updates]),
-        "logprob_gap_mean": gap_mean,
-        "logprob_gap_max": gap_max,
-        "clip_share": total["clipped"] / tokens if tokens else None,
-        "kl": total["kl"] / tokens if tokens and has_kl else None,
-        # of the responses that the update computed
-        "padding_share": total["padding"] / computed if computed else None,
-    }
-
-
-def logged_groups(
-    run: Run, problems: list, rollouts: list, grades: list[Grade], advantage: torch.Tensor
-) -> list[dict]:
-    """The first two groups of a step in full."""
-    size = run.config.group_size
-    groups = []
-    for g, problem in enumerate(problems[: tokens.GROUPS]):
-        responses = []
-        for i in range(g * size, (g + 1) * size):
-            responses.append(
-                {
-                    "text": grades[i].text,
-                    "tokens": len(rollouts[i].response),
-                    "finished": rollouts[i].finished,
-                    **asdict(grades[i].reward),
-                    "advantage": advantage[i].item(),
-                }
-            )
-        groups.append(
-            {
-                "step": run.step + 1,
-                "question": problem.question,
-                "answer": problem.answer,
-                "responses": responses,
-            }
-        )
-    return groups
 
 
 def look_at_groups(run: Run, rollouts: list) -> list[lm.Look]:
@@ -916,33 +807,21 @@ def look_at(run: Run, rollouts: list) -> list[lm.Look]:
         return lm.look(run.model, prompts, responses, run.config.temperature, run.token_budget)
 
 
-def token_lines(
+def record_tokens(
     run: Run, problems: list, rollouts: list, grades: list[Grade], looks: list, advantage
-) -> list[dict]:
-    """The lines of the step's first groups for tokens.jsonl."""
-    size = run.config.group_size
-    silent = sample.silent_ids(run.model, run.tokenizer)
-    lines = []
-    for g, problem in enumerate(problems[: tokens.GROUPS]):
-        group = slice(g * size, (g + 1) * size)
-        records = []
-        for rollout, grade, look in zip(rollouts[group], grades[group], looks[group]):
-            records.append(tokens.response_record(rollout, grade.text, grade.reward, look))
-        tokens.add_update(records, rollouts[group], looks[group], advantage[group], run.config)
-        about = (run.step + 1, "train", g, problem)
-        lines.append(tokens.problem_line(*about, run.tokenizer, silent, records))
-    return lines
-
-
-# The figures of an evaluation, and their names in metrics.jsonl.
-EVALUATED = {
-    "pass@1": "eval_accuracy",
-    "pass@1_ci": "eval_accuracy_ci",
-    "truncated": "eval_truncated",
-    "length": "eval_length",
-    "length_right": "eval_length_right",
-    "length_wrong": "eval_length_wrong",
-}
+) -> None:
+    """Add the lines of the step's first groups for tokens.jsonl to the run's token log."""
+    run.token_log += metrics.token_lines(
+        run.step + 1,
+        problems,
+        rollouts,
+        grades,
+        looks,
+        advantage,
+        run.config,
+        run.tokenizer,
+        sample.silent_ids(run.model, run.tokenizer),
+    )
 
 
 def held_out_figures(run: Run) -> dict:
@@ -957,10 +836,14 @@ def held_out_figures(run: Run) -> dict:
             kept[i] = rollout
 
     found, graded = evaluated(run, run.held_out, run.sampling(), "held-out", keep)
-    line = {ours: found[name] for name, ours in EVALUATED.items()}
+    line = {ours: found[name] for name, ours in metrics.EVALUATED.items()}
     if run.token_log is not None:
         began = time.time()
-        run.token_log += held_out_token_lines(run, kept, graded)
+        looks = look_at(run, [*kept.values()])
+        silent = sample.silent_ids(run.model, run.tokenizer)
+        run.token_log += metrics.held_out_token_lines(
+            run.step, kept, looks, graded, run.tokenizer, silent
+        )
         run.token_log.append(tokens.cost_line(run.step, time.time() - began))
     greedy = replace(run.sampling(), temperature=0.0)
     accuracies = []
@@ -969,22 +852,8 @@ def held_out_figures(run: Run) -> dict:
         accuracies.append(figures["pass@1"])
         line[f"eval_{name}"] = accuracies[-1]
     if accuracies:
-        line["eval_mean"] = mean(accuracies)
+        line["eval_mean"] = metrics.mean(accuracies)
     return line
-
-
-def held_out_token_lines(run: Run, kept: dict, graded: list) -> list[dict]:
-    """The lines of an evaluation for tokens.jsonl; kept: the rollouts by problem."""
-    lines = [tokens.evaluation_line(run.step, [group.right[0] for group in graded])]
-    looks = look_at(run, [*kept.values()])
-    silent = sample.silent_ids(run.model, run.tokenizer)
-    for (i, rollout), look in zip(kept.items(), looks):
-        group = graded[i]
-        text = group.responses[0].text
-        record = tokens.response_record(rollout, text, group.rewards[0], look)
-        about = (run.step, "held-out", i, group.problem)
-        lines.append(tokens.problem_line(*about, run.tokenizer, silent, [record]))
-    return lines
 
 
 def evaluated(
@@ -1205,14 +1074,14 @@ def open_run(config: TrainConfig) -> Run:
     """Load everything, and make the run's folder or take up the one to resume."""
     # 1. Problems and folder; a run that goes on does so with what it was trained on.
     device = pick_device(config.device)
-    folder = Path(config.resume) if config.resume else new_run_folder(config)
+    folder = Path(config.resume) if config.resume else runs.new_run_folder(config)
     saved = runs.checkpoints(folder)
     if saved and config.steps < runs.step_of(saved[-1]):
         raise UserError(
             f"--steps {config.steps}: this run has done {runs.step_of(saved[-1])} already; its "
             f"checkpoints are models, to go on from one begin a new run with --model"
         )
-    sha256 = check_sources(config, folder, bool(saved))
+    sha256 = sources.check_sources(config, folder, bool(saved))
     problems, held_out, suite = find_problems(config)
 
     # 2. The model, still on the CPU and in fp32, and what of the problems fits its context.
@@ -1238,7 +1107,8 @@ def open_run(config: TrainConfig) -> Run:
     name = next(name for name, known in DTYPES.items() if known == dtype)
     print(f"computes in {name}: {why}")
     plan = plan_memory(config, model.config, longest, budget, device, dtype)
-    plan_disk(config, folder, memory.parameters(model.config))
+    checkpoint = memory.checkpoint_bytes(model.config, config.optimizer_states)
+    runs.plan_disk(config, folder, checkpoint)
     optimizer = MasterAdamW(
         model,
         dtype,
@@ -1273,55 +1143,14 @@ def open_run(config: TrainConfig) -> Run:
         run.step = runs.read_trainer(saved[-1], optimizer)
     run.lock = runs.claim(folder)
     try:
-        check_untouched(config, folder, saved)
+        runs.check_untouched(folder, saved, is_new=not config.resume)
         runs.clear_drafts(folder)
-        take_up_logs(run, run.step if saved else -1)
-        runs.write_config(folder, stored_settings(config, folder), sha256)
+        run.seconds = runs.take_up_logs(folder, run.step if saved else -1)
+        runs.write_config(folder, runs.lasting_settings(config, folder), sha256)
     except BaseException:
         run.lock.release()
         raise
     return run
-
-
-def check_untouched(config: TrainConfig, folder: Path, saved: list[Path]) -> None:
-    """A UserError if another process has worked on the folder while this one was loading."""
-    if not config.resume:
-        runs.check_free(folder)
-    if runs.checkpoints(folder) != saved:
-        raise UserError(f"{folder}: another process has worked on this run meanwhile: start again")
-
-
-def check_sources(config: TrainConfig, folder: Path, saved: bool) -> dict[str, list[str]]:
-    """The sha256 of the files that a run reads; a UserError if it began with others.
-
-    They are those of --data, --eval-data and --model. The starting model is not asked for where a
-    checkpoint stands in for it.
-    """
-    settings, stored = runs.read_config(folder)
-    sha256 = dict(stored or {})
-    reads_model = not saved or config.kl_coef != 0 or config.model != settings.get("model")
-    places = {"data": config.data, "eval_data": config.eval_data, "data_dir": config.data_dir}
-    if reads_model:
-        places["model"] = config.model
-    found = {}
-    for name, place in places.items():
-        if settings and place:
-            sources.check_there(folder, name, place)
-    for name in ("data", "eval_data"):
-        if places[name]:
-            place = pinned.place_of_data(places[name], config.data_dir, flag_of(name))
-            found[name] = sources.sha256_of([Path(place)])
-    if reads_model:
-        found["model"] = sources.sha256_of_model(config.model)
-    if settings and stored is None and found:
-        print(
-            f"{folder}: an earlier version made this run and kept no sha256 of "
-            f"{' and '.join(map(flag_of, found))}: what is there now is taken"
-        )
-    for name, hashes in found.items():
-        if name in sha256:
-            sources.check_same(folder, name, places[name], hashes, sha256[name])
-    return sha256 | found
 
 
 def find_problems(config: TrainConfig) -> tuple:
@@ -1357,17 +1186,6 @@ def find_problems(config: TrainConfig) -> tuple:
     return training, held_out, suite
 
 
-def new_run_folder(config: TrainConfig) -> Path:
-    """--out, or a new name under runs/; a UserError if there is something in it."""
-    if config.out:
-        folder = Path(config.out)
-    else:
-        about = Path(config.data).stem if config.data else config.task.replace(":", "")
-        folder = Path(runs.new_name(f"runs/{about}-{config.loss}-seed{config.seed}"))
-    runs.check_free(folder)
-    return folder
-
-
 def fitting(problems: list, prompts: list[list[int]], config: TrainConfig, model) -> list:
     """The problems whose prompts fit the context with their response.
 
@@ -1387,87 +1205,6 @@ def fitting(problems: list, prompts: list[list[int]], config: TrainConfig, model
     return fit
 
 
-def plan_memory(
-    config: TrainConfig, shape: lm.ModelConfig, longest: int, budget: int, device, dtype
-) -> memory.Setup:
-    """What a run will take, said aloud where that is much; `slots` is filled in.
-
-    longest: tokens of a prompt. A UserError if it cannot fit. --memory-gb limits a GPU; on a CPU it
-    is only what must suffice.
-    """
-    setup = memory.setup_of(
-        config,
-        longest,
-        budget,
-        dtype.itemsize,
-        gpu=device.type == "cuda",
-        kernel=has_packed_kernel(device, dtype, shape.head_size),
-    )
-    gb = config.memory_gb
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info()
-        free += memory.CONTEXT  # this process has its context already
-        gb = min(gb or free / 1e9, free / 1e9)
-        if config.memory_gb:
-            share = max(0.0, gb * 1e9 - memory.CONTEXT) / total
-            torch.cuda.set_per_process_memory_fraction(share)
-    if gb:
-        most = min(MOST_SLOTS, config.prompts_per_step * config.group_size)
-        setup = memory.plan(shape, setup, gb, most)
-    else:
-        setup = replace(setup, slots=setup.slots or MOST_SLOTS, resident=True)
-    if device.type == "cuda" or max(memory.phases(shape, setup)) > 1:
-        print(memory.described(shape, setup, gb))
-    return setup
-
-
-def plan_disk(config: TrainConfig, folder: Path, parameters: int) -> None:
-    """Say what the run's checkpoints will take; a UserError if the disk has not that much free."""
-    moment = DTYPES[config.optimizer_states].itemsize
-    checkpoint = parameters * (torch.float32.itemsize + 2 * moment)
-    saved = runs.checkpoints(folder)
-    done = runs.step_of(saved[-1]) if saved else 0
-    if done < config.steps:
-        to_come = math.ceil(config.steps / config.save_every) - done // config.save_every
-        print(runs.check_disk(folder, checkpoint, to_come, config.keep))
-
-
-def take_up_logs(run: Run, step: int) -> None:
-    """Cut the logs back to a step; -1 empties them."""
-    metrics = run.folder / runs.METRICS
-    lines = runs.cut_log(metrics, step)
-    runs.cut_log(run.folder / runs.ROLLOUTS, step)
-    runs.cut_log(run.folder / runs.TOKENS, step)
-    try:
-        run.seconds = sum(line["seconds"] for line in lines)
-    except (KeyError, TypeError):
-        raise UserError(
-            f"{metrics}: a line has no seconds, so it is damaged: mend or move the file to resume"
-        ) from None
-    missing = step + 1 - len(lines)
-    if missing > 0:
-        print(
-            f"{metrics}: {missing} of the lines up to step {step} are missing: its curves and "
-            "summary will tell what is left",
-            file=sys.stderr,
-        )
-
-
-def stored_settings(config: TrainConfig, folder: Path) -> dict:
-    """The resolved configuration; its paths can be resolved from any folder."""
-    settings = asdict(replace(config, resume=None, out=str(folder.resolve())))
-    settings["model"] = model_folder.lasting_name(config.model)
-    if config.recipe:
-        settings["recipe"] = str(Path(config.recipe).resolve())
-    if config.data and config.data not in pinned.TRAINING:
-        settings["data"] = str(Path(config.data).resolve())
-    if config.eval_data and config.eval_data not in pinned.TRAINING:
-        settings["eval_data"] = str(Path(config.eval_data).resolve())
-    if config.data_dir:
-        settings["data_dir"] = str(Path(config.data_dir).resolve())
-    return settings
-
-
 # ---------------------------------------------------------------- python train.py
 
 
@@ -1476,7 +1213,7 @@ def main():
     if config.resume:
         config = resumed(config, given)
     else:
-        config = replace(config, out=str(new_run_folder(config)))
+        config = replace(config, out=str(runs.new_run_folder(config)))
     summary = train(config)
     if summary:
         print(json.dumps(summary, indent=2))

@@ -126,9 +126,14 @@ def token_kv_bytes(shape, width: int = 2) -> int:
     return 2 * width * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_size
 
 
-def moment_bytes(setup: Setup) -> int:
-    """Bytes of AdamW's two moments of one weight."""
-    return 4 if setup.states == "bf16" else 8
+def moment_bytes(states: str) -> int:
+    """Bytes of AdamW's two moments of one weight; states: fp32 | bf16."""
+    return 4 if states == "bf16" else 8
+
+
+def checkpoint_bytes(shape, states: str) -> int:
+    """Bytes of a checkpoint: fp32 weights and AdamW's two moments, of type `states`."""
+    return (4 + moment_bytes(states)) * parameters(shape)
 
 
 def update_bytes(shape, setup: Setup) -> tuple[float, float]:
@@ -186,7 +191,7 @@ def parts(shape, setup: Setup) -> dict[str, float]:
     sizes = {
         "weights": width * n,
         "masters": 4 * n,
-        "AdamW": moment_bytes(setup) * n,
+        "AdamW": moment_bytes(setup.states) * n,
         "reference": 0,
         "KV cache": setup.slots * setup.tokens * kv,
         "sampler": sampler_bytes(shape, setup),
@@ -244,7 +249,7 @@ def cpu_gb(shape, setup: Setup) -> float:
         return 0.0
     n = parameters(shape)
     pinned = 2 ** math.ceil(math.log2(setup.width * n))  # torch rounds it up
-    return ((4 + 4 + moment_bytes(setup)) * n + pinned) / 1e9
+    return ((4 + 4 + moment_bytes(setup.states)) * n + pinned) / 1e9
 
 
 def filled(shape, setup: Setup, gb: float, most: int) -> Setup:

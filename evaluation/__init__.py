@@ -7,6 +7,7 @@
     summary      the figures of graded responses, each with its interval
     tables       figures as text
 
+    metrics      what a step and an evaluation leave in the logs
     tokens       what a run keeps of single tokens
     logs         what a run has logged, read for people
     why          what was read as a response's answer, and what each reward pays for it
@@ -23,6 +24,7 @@ from . import (
     benchmarks,
     ending,
     logs,
+    metrics,
     page,
     picture,
     responses,
@@ -45,6 +47,7 @@ __all__ = [
     "ending",
     "figures",
     "logs",
+    "metrics",
     "page",
     "picture",
     "responses",

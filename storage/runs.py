@@ -16,10 +16,12 @@ whole.
 """
 
 import json
+import math
 import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -27,8 +29,9 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from config import UserError
+from storage import pinned
 from storage.folders import check_link, remove_folder, write_file, writing
-from storage.model_folder import WEIGHTS, read_json
+from storage.model_folder import WEIGHTS, lasting_name, read_json
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -63,6 +66,31 @@ def check_free(folder: Path) -> None:
     for path in folder.iterdir():
         if not path.name.startswith("."):  # a kill may leave .lock
             raise UserError(f"{folder} is not empty and holds no run: choose another --out")
+
+
+def new_run_folder(settings) -> Path:
+    """The folder of a new run: --out, or a new name under runs/.
+
+    settings: a train.TrainConfig. A UserError if there is something in it.
+    """
+    if settings.out:
+        folder = Path(settings.out)
+    else:
+        about = Path(settings.data).stem if settings.data else settings.task.replace(":", "")
+        folder = Path(new_name(f"runs/{about}-{settings.loss}-seed{settings.seed}"))
+    check_free(folder)
+    return folder
+
+
+def check_untouched(folder: Path, saved: list[Path], is_new: bool) -> None:
+    """A UserError if another process has worked on the folder while this one was loading.
+
+    saved: the checkpoints that were there before.
+    """
+    if is_new:
+        check_free(folder)
+    if checkpoints(folder) != saved:
+        raise UserError(f"{folder}: another process has worked on this run meanwhile: start again")
 
 
 def claim(folder: Path) -> FileLock:
@@ -104,6 +132,25 @@ def versions() -> dict:
 # What config.json holds beside the settings.
 VERSIONS = "versions"
 SHA256 = "sha256"
+
+
+def lasting_settings(settings, folder: Path) -> dict:
+    """The resolved configuration of a run; its paths can be resolved from any folder."""
+    kept = asdict(replace(settings, resume=None, out=str(folder.resolve())))
+    kept["model"] = lasting_name(settings.model)
+    if settings.recipe:
+        kept["recipe"] = absolute(settings.recipe)
+    if settings.data and settings.data not in pinned.TRAINING:
+        kept["data"] = absolute(settings.data)
+    if settings.eval_data and settings.eval_data not in pinned.TRAINING:
+        kept["eval_data"] = absolute(settings.eval_data)
+    if settings.data_dir:
+        kept["data_dir"] = absolute(settings.data_dir)
+    return kept
+
+
+def absolute(path: str) -> str:
+    return str(Path(path).resolve())
 
 
 def write_config(folder: Path, settings: dict, sha256: dict[str, list[str]]) -> None:
@@ -182,6 +229,28 @@ def cut_log(path: Path, step: int) -> list[dict]:
     return kept
 
 
+def take_up_logs(folder: Path, step: int) -> float:
+    """Cut a run's logs back to a step, -1 empties them; returns the seconds that it has taken."""
+    metrics = folder / METRICS
+    lines = cut_log(metrics, step)
+    cut_log(folder / ROLLOUTS, step)
+    cut_log(folder / TOKENS, step)
+    try:
+        seconds = sum(line["seconds"] for line in lines)
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{metrics}: a line has no seconds, so it is damaged: mend or move the file to resume"
+        ) from None
+    missing = step + 1 - len(lines)
+    if missing > 0:
+        print(
+            f"{metrics}: {missing} of the lines up to step {step} are missing: its curves and "
+            "summary will tell what is left",
+            file=sys.stderr,
+        )
+    return seconds
+
+
 # ---------------------------------------------------------------- checkpoints
 
 
@@ -215,6 +284,18 @@ def clear_drafts(folder: Path) -> None:
     for kind in ("new", "gone"):
         for draft in (folder / "checkpoints").glob(f".step-*.{kind}"):
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def plan_disk(settings, folder: Path, checkpoint: int) -> None:
+    """Say what the checkpoints to come will take; a UserError if the disk has not that much free.
+
+    settings: a train.TrainConfig; checkpoint: bytes of one.
+    """
+    saved = checkpoints(folder)
+    done = step_of(saved[-1]) if saved else 0
+    if done < settings.steps:
+        to_come = math.ceil(settings.steps / settings.save_every) - done // settings.save_every
+        print(check_disk(folder, checkpoint, to_come, settings.keep))
 
 
 def check_disk(folder: Path, checkpoint: int, to_come: int, keep: int) -> str:

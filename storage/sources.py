@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 from config import UserError, flag_of
-from storage import model_folder
+from storage import model_folder, pinned, runs
 
 # How to go on if a source is another one now.
 REMEDY = {
@@ -57,3 +57,36 @@ def check_same(run: Path, name: str, place: str, found: list[str], stored: list[
             f"{run}: {flag_of(name)} {place} has {len(found)} files of weights, what this run is "
             f"trained on had {len(stored)}: {REMEDY[name]}, or begin a new run"
         )
+
+
+def check_sources(settings, folder: Path, saved: bool) -> dict[str, list[str]]:
+    """The sha256 of the files that a run reads; a UserError if it began with others.
+
+    settings: a train.TrainConfig. The files are those of --data, --eval-data and --model. The
+    starting model is not asked for where a checkpoint stands in for it.
+    """
+    earlier, stored = runs.read_config(folder)
+    sha256 = dict(stored or {})
+    reads_model = not saved or settings.kl_coef != 0 or settings.model != earlier.get("model")
+    places = {"data": settings.data, "eval_data": settings.eval_data, "data_dir": settings.data_dir}
+    if reads_model:
+        places["model"] = settings.model
+    found = {}
+    for name, place in places.items():
+        if earlier and place:
+            check_there(folder, name, place)
+    for name in ("data", "eval_data"):
+        if places[name]:
+            place = pinned.place_of_data(places[name], settings.data_dir, flag_of(name))
+            found[name] = sha256_of([Path(place)])
+    if reads_model:
+        found["model"] = sha256_of_model(settings.model)
+    if earlier and stored is None and found:
+        print(
+            f"{folder}: an earlier version made this run and kept no sha256 of "
+            f"{' and '.join(map(flag_of, found))}: what is there now is taken"
+        )
+    for name, hashes in found.items():
+        if name in sha256:
+            check_same(folder, name, places[name], hashes, sha256[name])
+    return sha256 | found

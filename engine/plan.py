@@ -1,0 +1,80 @@
+"""What the memory of this machine leaves to a run: planned before it starts, and said when it ends.
+
+memory.py computes what a run takes, whatever the machine; here the GPU is asked what it has.
+"""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from config import UserError
+from engine import memory
+from engine.attention import has_packed_kernel
+from engine.decoder import MOST_SLOTS
+
+
+def plan_memory(
+    settings, shape, longest: int, budget: int, device: torch.device, dtype: torch.dtype
+) -> memory.Setup:
+    """What a training will take, said aloud where that is much; `slots` is filled in.
+
+    settings: a train.TrainConfig; shape: the model's configuration; longest: tokens of a prompt;
+    budget: tokens of a micro-batch. A UserError if it cannot fit. --memory-gb limits a GPU; on a
+    CPU it is only what must suffice.
+    """
+    setup = memory.setup_of(
+        settings,
+        longest,
+        budget,
+        dtype.itemsize,
+        gpu=device.type == "cuda",
+        kernel=has_packed_kernel(device, dtype, shape.head_size),
+    )
+    gb = settings.memory_gb
+    if device.type == "cuda":
+        gb = usable_gb(settings.memory_gb)
+    if gb:
+        most = min(MOST_SLOTS, settings.prompts_per_step * settings.group_size)
+        setup = memory.plan(shape, setup, gb, most)
+    else:
+        setup = replace(setup, slots=setup.slots or MOST_SLOTS, resident=True)
+    if device.type == "cuda" or max(memory.phases(shape, setup)) > 1:
+        print(memory.described(shape, setup, gb))
+    return setup
+
+
+def usable_gb(limit: float) -> float:
+    """GB of the GPU that this process may use, what it has already included.
+
+    limit: GB, 0 is none; with a limit torch's allocator is held to it.
+    """
+    free, total = torch.cuda.mem_get_info()
+    free += memory.CONTEXT  # this process has its context already
+    gb = free / 1e9
+    if limit:
+        gb = min(limit, gb)
+        share = max(0.0, gb * 1e9 - memory.CONTEXT) / total
+        torch.cuda.set_per_process_memory_fraction(share)
+    return gb
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether an error says that GPU memory ran out.
+
+    It is the allocator's or, from outside of it (a kernel that is loaded, a graph), the driver's.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, torch.AcceleratorError) and "out of memory" in str(error)
+
+
+@contextmanager
+def out_of_memory(advice: str):
+    """Running out of GPU memory becomes a UserError that says what to change."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        raise UserError(f"out of GPU memory {advice}; --resume takes them") from None
