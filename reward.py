@@ -6,7 +6,8 @@ task's checker (tasks/), whatever the format around it.
 Rewards and the sources of their numbers: `r1` (R1-Zero, arXiv 2501.12948, section 2.2.2),
 `r1_language` (R1, the same paper, 2.3.2), `dr_grpo` (2503.20783; on boxes also SimpleRL-Zoo's 1 or
 0, 2503.18892), `tinyzero` (Jiayi-Pan/TinyZero), `simplerl` (hkust-nlp/simpleRL-reason, v0),
-`logic_rl` (2502.14768). A reward of your own is one function and one line in REWARDS.
+`logic_rl` (2502.14768), `terse` (ours). A reward of your own is one function and one line in
+REWARDS.
 
 A response is what follows the prompt, without special tokens. Most templates end in `<think>`, so
 it may or may not begin with one of its own. The format: optional `<think>`, thinking that is not
@@ -281,6 +282,16 @@ def logic_rl(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]
     return -1.0, 1.0
 
 
+def terse(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
+    """1 if right, and 0.2 more for a response that is nothing but its answer, right or wrong.
+
+    Ours, for a model that is asked for "the number only" and talks (docs/smollm2.md).
+    """
+    alone = reading.answer is not None and reading.thinking.strip(" .\n") == reading.answer
+    format_part = 0.2 if alone else 0.0
+    return float(right) + format_part, format_part
+
+
 REWARDS: dict[str, Callable] = {
     "r1": r1,
     "r1_language": r1_language,
@@ -288,6 +299,7 @@ REWARDS: dict[str, Callable] = {
     "tinyzero": tinyzero,
     "simplerl": simplerl,
     "logic_rl": logic_rl,
+    "terse": terse,
 }
 
 # ---------------------------------------------------------------- the score of a response

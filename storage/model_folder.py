@@ -56,6 +56,11 @@ def find(path: str) -> Path:
     `base` is.
     """
     folder = local(path)
+    if folder and folder.suffix == ".gguf":
+        raise UserError(
+            f"{path} is a GGUF file, its weights are rounded and its tokenizer is another program's: "
+            "give the Hugging Face folder, or the hub id, that it was made from"
+        )
     if folder:
         return folder
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):

@@ -589,6 +589,13 @@ def test_a_path_that_is_no_hub_id_asks_no_network(hub, path):
     assert not hub[1]
 
 
+def test_a_gguf_file_is_refused_with_what_to_give_instead(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(UserError, match="is a GGUF file.*folder, or the hub id"):
+        lm.load(str(file))
+
+
 # ---------------------------------------------------------------- writing
 
 

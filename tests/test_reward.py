@@ -29,10 +29,10 @@ BEST = {
     "tinyzero": 1.0,
     "simplerl": 1.0,
     "logic_rl": 3.0,
+    "terse": 1.0,
 }
-RULES = [
-    name for name in REWARDS if name != "r1_language"
-]  # that one pays for the thinking: its tests are below
+# Those that pay for more than the answer and its format have tests of their own below.
+RULES = [name for name in REWARDS if name not in ("r1_language", "terse")]
 NO_ANSWER = {"r1": 0.0, "dr_grpo": 0.0, "tinyzero": 0.0, "simplerl": -1.0, "logic_rl": -3.0}
 
 
@@ -111,6 +111,7 @@ def totals(name, finished=True):
         ("tinyzero", {(1, 0), (0.1, 0.1), (0, 0)}),
         ("simplerl", {(1, 0), (-0.5, 0), (-1, 0)}),
         ("logic_rl", {(3, 1), (-0.5, 1), (-1, 1), (-3, -1)}),
+        ("terse", {(1, 0), (0, 0)}),
     ],
 )
 def test_every_total_of_every_reward(name, expected):
@@ -145,6 +146,17 @@ def test_a_response_that_hit_the_length_limit_earns_nothing(name, response):
     cut, whole = score(name, response, MAKE_24, finished=False), score(name, response, MAKE_24)
     assert cut.total == min(whole.total, 0) and cut.accuracy == 0 and cut.format <= 0
     assert cut.why == "hit the length limit"
+
+
+@pytest.mark.parametrize(
+    "response, total",
+    [("24", 1.2), (" 24.\n", 1.2), ("25", 0.2), ("20 + 4 = 24", 1.0), ("24 24", 1.0), ("no", 0.0)],
+)
+def test_terse_pays_for_a_response_that_is_nothing_but_its_answer(response, total):
+    earned = score("terse", response, SUM, style="last-number")
+    assert earned.total == total
+    assert earned.format == (0.2 if total in (1.2, 0.2) else 0.0)
+    assert score("terse", response, SUM, finished=False, style="last-number").total == 0
 
 
 def test_unknown_reward_is_refused_with_the_choices():
