@@ -19,6 +19,13 @@ def mean(values: list[float]) -> float | None:
     return sum(values) / len(values)
 
 
+def share(part: float, whole: float) -> float | None:
+    """part / whole, None of nothing."""
+    if not whole:
+        return None
+    return part / whole
+
+
 # ---------------------------------------------------------------- a step
 
 # What train.update sums over its micro-batches.
@@ -30,13 +37,16 @@ def reward_metrics(rollouts: list, grades: list, rewards: torch.Tensor) -> dict:
     right = []
     wrong = []
     for rollout, grade in zip(rollouts, grades):
-        lengths = right if grade.reward.accuracy == 1.0 else wrong
-        lengths.append(len(rollout.response))
+        if grade.reward.accuracy == 1.0:
+            right.append(len(rollout.response))
+        else:
+            wrong.append(len(rollout.response))
+    earned = [grade.reward for grade in grades]
     return {
-        "reward": mean([grade.reward.total for grade in grades]),
-        "accuracy": mean([grade.reward.accuracy for grade in grades]),
-        "format": mean([grade.reward.format for grade in grades]),
-        "length": mean([len(rollout.response) for rollout in rollouts]),
+        "reward": mean([reward.total for reward in earned]),
+        "accuracy": mean([reward.accuracy for reward in earned]),
+        "format": mean([reward.format for reward in earned]),
+        "length": mean(right + wrong),
         "length_right": mean(right),
         "length_wrong": mean(wrong),
         "truncated": mean([not rollout.finished for rollout in rollouts]),
@@ -50,9 +60,14 @@ def update_metrics(updates: list[dict], has_kl: bool) -> dict:
     Entropy, clip share and KL are over the tokens that were trained: those of groups with unequal
     rewards.
     """
-    total = {name: sum(stats[name] for stats in updates) for name in SUMMED}
+    total = dict.fromkeys(SUMMED, 0.0)
+    for stats in updates:
+        for name in SUMMED:
+            total[name] += stats[name]
     tokens = total["tokens"]
-    computed = tokens + total["padding"]
+    kl = None
+    if has_kl:
+        kl = share(total["kl"], tokens)
     # The gap of the first one that trained; later ones are meant to differ from the sampler.
     trained = [stats for stats in updates if stats["tokens"]]
     gap_mean = None
@@ -61,15 +76,15 @@ def update_metrics(updates: list[dict], has_kl: bool) -> dict:
         gap_mean = trained[0]["gap_sum"] / trained[0]["tokens"]
         gap_max = trained[0]["gap_max"]
     return {
-        "entropy": total["entropy"] / tokens if tokens else None,
+        "entropy": share(total["entropy"], tokens),
         "grad_norm": mean([stats["grad_norm"] for stats in updates]),
         "loss": mean([stats["loss"] for stats in updates]),
         "logprob_gap_mean": gap_mean,
         "logprob_gap_max": gap_max,
-        "clip_share": total["clipped"] / tokens if tokens else None,
-        "kl": total["kl"] / tokens if tokens and has_kl else None,
+        "clip_share": share(total["clipped"], tokens),
+        "kl": kl,
         # of the responses that the update computed
-        "padding_share": total["padding"] / computed if computed else None,
+        "padding_share": share(total["padding"], tokens + total["padding"]),
     }
 
 

@@ -58,8 +58,8 @@ def find(path: str) -> Path:
     folder = local(path)
     if folder and folder.suffix == ".gguf":
         raise UserError(
-            f"{path} is a GGUF file, its weights are rounded and its tokenizer is another program's: "
-            "give the Hugging Face folder, or the hub id, that it was made from"
+            f"{path} is a GGUF file, with rounded weights and another program's tokenizer: give "
+            "the Hugging Face folder, or the hub id, that it was made from"
         )
     if folder:
         return folder
