@@ -28,6 +28,7 @@ import tasks
 from config import UserError, check_values, parse, run_program, setting
 from engine.decoder import MOST_SLOTS
 from engine.device import DTYPES, default_budget, pick_device
+from engine.plan import out_of_memory, plan_slots
 from evaluation import Graded, behaviours, benchmarks, figures, page, responses, tables, tokens
 from reward import STYLES
 from storage import model_folder, pinned
@@ -201,7 +202,11 @@ class EvalConfig:
     top_k: int = setting(0, "keep the k likeliest tokens; 0 keeps all")
     top_p: float = setting(1.0, "keep the smallest set with this probability")
     min_p: float = setting(0.0, "keep tokens with this share of the likeliest one's probability")
-    slots: int = setting(MOST_SLOTS, "responses that decode at a time; fewer take less memory")
+    slots: int = setting(
+        0,
+        f"responses that decode at a time; 0: what the memory holds, {MOST_SLOTS} at most, twice "
+        "as many from 80 GB on",
+    )
     seed: int = setting(0, "seed of the draws; the held-out problems are always the same")
     json: str | None = setting(None, "write the figures to this file")
     save: str | None = setting(None, "write every response to this file")
@@ -223,8 +228,10 @@ def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
     fewest = 1
     if settings.data or settings.suite:
         fewest = 0  # takes all
-    if settings.n < fewest or settings.k < 1 or settings.slots < 1:
-        raise UserError("--n, --k and --slots must be at least 1")
+    if settings.n < fewest or settings.k < 1:
+        raise UserError("--n and --k must be at least 1")
+    if settings.slots < 0:
+        raise UserError("--slots must be at least 0")
     return settings
 
 
@@ -377,26 +384,38 @@ def sampled(
         settings.min_p,
         tasks.stop_strings(settings.template, settings.stop),
     )
+    slots = slots_for(settings, model, prompts)
     graded = {}
     for name, problems in found.items():
         rollouts = []
-        _, graded[name] = evaluate(
-            model,
-            tokenizer,
-            problems,
-            settings.template,
-            settings.reward,
-            settings.k,
-            sampling,
-            settings.seed,
-            progress=name,
-            style=settings.answer_style,
-            slots=settings.slots,
-            on_rollout=partial(keep_rollout, rollouts),
-        )
+        with out_of_memory(f"while sampling: lower --slots, {slots} now", resumable=False):
+            _, graded[name] = evaluate(
+                model,
+                tokenizer,
+                problems,
+                settings.template,
+                settings.reward,
+                settings.k,
+                sampling,
+                settings.seed,
+                progress=name,
+                style=settings.answer_style,
+                slots=slots,
+                on_rollout=partial(keep_rollout, rollouts),
+            )
         if settings.html:
-            lines[name] = lines_of(model, tokenizer, graded[name], rollouts, settings)
+            with out_of_memory("in a look at tokens: leave out --html", resumable=False):
+                lines[name] = lines_of(model, tokenizer, graded[name], rollouts, settings)
     return settings, graded
+
+
+def slots_for(settings: EvalConfig, model, prompts: list[list[int]]) -> int:
+    """The responses that decode at a time, for the longest prompt that fits the context."""
+    room = model.config.max_position_embeddings - settings.max_new_tokens
+    lengths = [len(prompt) for prompt in prompts if len(prompt) <= room]
+    tokens = max(lengths, default=0) + settings.max_new_tokens
+    rollouts = max(1, len(lengths)) * settings.k
+    return plan_slots(model.config, tokens, settings.slots, rollouts, model.device, model.dtype)
 
 
 def keep_rollout(kept: list, i: int, rollout: sample.Rollout) -> None:

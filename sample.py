@@ -35,8 +35,9 @@ from config import NotFinite, UserError, parse, run_program, setting
 from engine.attention import Causal, Filling, Packed
 from engine.batches import PREFILL_TOKENS
 from engine.decoder import MOST_SLOTS, Decoder
-from engine.device import DTYPES, pick_device
+from engine.device import DTYPES, on_device, pick_device
 from engine.placement import Placement
+from engine.plan import out_of_memory, plan_slots
 
 ONE_STRIDE = 4096  # ids: up to here the sums of blocks cost more than they save
 LAST_BELOW_1 = 1 - 2**-40  # rounding must not point past the end of a block
@@ -56,6 +57,12 @@ class Rollout:
     finished: bool = False  # ended by itself, not by the length limit
     # Log-probs [T] as the update computed them, before it moved a weight; None if it did not.
     updated: torch.Tensor | None = field(default=None, repr=False, compare=False)
+    # The trainer's log-probs of each response id before the step's first update, where asked for.
+    trainers: list[float] | None = field(default=None, repr=False, compare=False)
+    # Of each response id, what the critic said before the step's first update, and what it should
+    # have said (ppo.py); None without a critic.
+    values: list[float] | None = field(default=None, repr=False, compare=False)
+    returns: list[float] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -220,6 +227,8 @@ class StopStrings:
         self.tokenizer = tokenizer
         vocabulary = model.config.vocab_size
         suspect = completing_ids(tokenizer, strings, min(vocabulary, len(tokenizer)))
+        # The same for the host, which would wait for a GPU once an id.
+        self.suspect_ids = frozenset(suspect.nonzero()[:, 0].tolist())
         without_text = vocabulary - len(suspect)
         self.suspect = F.pad(suspect, (0, without_text)).to(model.device)  # (V,)
         # Tokens to look back over, of which each has at least a byte.
@@ -250,7 +259,7 @@ class StopStrings:
 
     def ends_in_one(self, response: list[int]) -> bool:
         """Whether the last id of a response completes a stop string."""
-        if not self.suspect[response[-1]]:
+        if response[-1] not in self.suspect_ids:
             return False
         as_drawn = dict(clean_up_tokenization_spaces=False)
         text = self.tokenizer.decode(response[-self.tail :], **as_drawn)
@@ -345,7 +354,7 @@ class PrefilledPrompts:
             attention = Packed(lengths, device)
         else:
             attention = Causal(size, width, device)
-        self.model.hidden(torch.tensor(ids, device=device), Filling(attention, self.chunk))
+        self.model.hidden(on_device(ids, device), Filling(attention, self.chunk))
 
     def chunk_size(self, first: int) -> int:
         """How many prompts from `first` on the token budget holds; one at the least."""
@@ -411,8 +420,9 @@ class Collector:
     def complete(self, decoder: Decoder, placement: Placement, ended, lengths) -> None:
         """Fill in the rollouts of the slots `ended`; a stop string has ended those in `lengths`."""
         counts = decoder.count[ended].tolist()
-        ids = decoder.ids[ended].tolist()
-        logprobs = decoder.logprobs[ended].tolist()
+        longest = max(counts, default=0)
+        ids = decoder.ids[ended, :longest].tolist()
+        logprobs = decoder.logprobs[ended, :longest].tolist()
         for i, slot in enumerate(ended):
             owner = placement.owner[slot]
             rollout = self.rollouts[owner]
@@ -658,10 +668,14 @@ def main():
         settings.min_p,
         stop_strings,
     )
-    check_prompts(model, [ids], settings.max_new_tokens)
+    tokens = check_prompts(model, [ids], settings.max_new_tokens)
     n = settings.n
+    slots = plan_slots(model.config, tokens, 0, n, model.device, model.dtype)
     printer = Printer(model, tokenizer, n)
-    rollouts = generate(model, tokenizer, [ids], sampling, n, settings.seed, on_token=printer.add)
+    with out_of_memory("while sampling: lower -n or --max-new-tokens", resumable=False):
+        rollouts = generate(
+            model, tokenizer, [ids], sampling, n, settings.seed, slots, on_token=printer.add
+        )
     problem = problem_of(settings)
     for i, rollout in enumerate(rollouts):
         text = text_of(model, tokenizer, rollout.response)

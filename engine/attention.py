@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention.varlen import varlen_attn
 
+from engine.device import on_device
+
 
 class Causal:
     """B rows of T tokens, the shorter ones padded on the right, where nothing looks at them."""
@@ -63,14 +65,10 @@ class Packed:
     """Rows of any lengths that stand one after another, so that nothing is computed on padding."""
 
     def __init__(self, lengths: list[int], device):
-        ends = [0, *itertools.accumulate(lengths)]
         self.lengths = lengths
         self.longest = max(lengths)
         self.ends = row_ends(lengths, device)
-        counts = torch.tensor(lengths)
-        row = torch.arange(len(lengths)).repeat_interleave(counts, output_size=ends[-1])
-        self.row = row.to(device)  # (N,)
-        self.position = (torch.arange(ends[-1]) - torch.tensor(ends)[row]).to(device)  # (N,)
+        self.row, self.position = rows_and_places(lengths, device)  # (N,) each
 
     def attend(self, layer: int, q, k, v):
         if not q.is_cuda:
@@ -80,7 +78,20 @@ class Packed:
 
 def row_ends(lengths: list[int], device):
     """Where packed rows of these lengths begin and end: [rows + 1], int32, as the kernel reads."""
-    return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=device)
+    return on_device([0, *itertools.accumulate(lengths)], device, torch.int32)
+
+
+def rows_and_places(lengths: list[int], device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(row, place in it) [N] of each token of packed rows of these lengths.
+
+    Both are made on the device: the host sends the lengths alone.
+    """
+    total = sum(lengths)
+    counts = on_device(lengths, device)
+    rows = torch.arange(len(lengths), device=device)
+    row = rows.repeat_interleave(counts, output_size=total)
+    first = counts.cumsum(0) - counts
+    return row, torch.arange(total, device=device) - first[row]
 
 
 def attend_packed(q, k, v, query_ends, key_ends, longest_query: int, longest_key: int):
@@ -156,14 +167,14 @@ class AfterPrompt:
         self.width = width
         longest_before = max(before)
         self.longest = longest_before + width
-        length = torch.tensor(before, device=device)[:, None]
+        length = on_device(before, device)[:, None]
         steps = torch.arange(width, device=device)
         self.position = (length + steps).flatten()  # (B * T,)
         # Prompts are padded on the left, so that a response follows its prompt: column s of row b
         # is token `place` of the prompts.
         column = torch.arange(longest_before, device=device)
         missing = longest_before - length  # (B, 1)
-        place = torch.tensor(begin, device=device)[:, None] + column - missing  # (B, S)
+        place = on_device(begin, device)[:, None] + column - missing  # (B, S)
         self.place = place.clamp_min(0).flatten()
         in_prompt = (column >= missing)[:, None].expand(-1, width, -1)  # (B, T, S)
         in_response = (steps <= steps[:, None]).expand(self.rows, -1, -1)  # (B, T, T)
@@ -199,16 +210,15 @@ class PackedAfterPrompt:
         self.longest = max(self.both)
         self.query_ends = row_ends(new, device)
         self.key_ends = row_ends(self.both, device)
-        position = []
-        place = []  # of each key, its token in the kept ones, or behind them among the new ones
-        first = len(kept[0])
-        for row in range(len(new)):
-            position += range(before[row], self.both[row])
-            place += range(begin[row], begin[row] + before[row])
-            place += range(first, first + new[row])
-            first += new[row]
-        self.position = torch.tensor(position, device=device)
-        self.place = torch.tensor(place, device=device)
+        length = on_device(before, device)
+        row, step = rows_and_places(new, device)
+        self.position = length[row] + step  # (N,)
+        # Of each key, its token among the kept ones, or behind them among the new ones.
+        first_new = [*itertools.accumulate(new[:-1], initial=len(kept[0]))]
+        row, step = rows_and_places(self.both, device)
+        in_prompt = on_device(begin, device)[row] + step
+        in_response = on_device(first_new, device)[row] + step - length[row]
+        self.place = torch.where(step < length[row], in_prompt, in_response)
 
     def attend(self, layer: int, q, k, v):
         keys = self.with_prompt(self.kept[2 * layer], k)

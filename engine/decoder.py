@@ -2,7 +2,8 @@
 
 A decode step of many rows is a few hundred small operations, and a GPU is faster than Python can
 name them. So everything that a step reads and writes lies in buffers that stay where they are: the
-step is captured once for each (slots, positions) as a CUDA graph and replayed. What a step does
+step is captured once for each (slots, positions) as a CUDA graph and replayed; under flash
+attention, which reads of each row what is in use, once for each number of slots. What a step does
 stands in `sample.decode_step` and in the model; nothing here changes it.
 
 The host does not look at each token: rows stop on the device, and a row that has stopped is frozen
@@ -20,7 +21,7 @@ import torch
 from engine.attention import Cached
 
 MOST_SLOTS = 256  # rows that decode at a time, unless the caller or the memory says otherwise
-GRAPH_POSITIONS = 256  # a GPU's graphs read a multiple of so many positions
+GRAPH_POSITIONS = 256  # a GPU's graphs of a masked cache read a multiple of so many positions
 
 
 class Decoder:
@@ -118,11 +119,15 @@ class Decoder:
 
     # ------------------------------------------------------------ steps
 
+    @property
+    def flash(self) -> bool:
+        """Whether steps read through flash attention, of each row what is in use."""
+        return self.graphed and self.model.packs
+
     def logits(self, spans: list[tuple[int, int]]):
         """Decode the pending ids of the first rows, each at its row's length: logits [B, V]."""
         in_use = sum(slots for slots, _ in spans)
-        flash = self.graphed and self.model.packs
-        attention = Cached(self.cache, spans, flash=flash)
+        attention = Cached(self.cache, spans, flash=self.flash)
         return self.model.head(self.model.hidden(self.pending[:in_use], attention))
 
     def grown(self, spans: list[tuple[int, int]], steps: int) -> list[tuple[int, int]]:
@@ -146,6 +151,8 @@ class Decoder:
         # The next power of two, and multiples: few graphs; the slots beyond are not alive.
         slots = min(self.slots, 1 << (slots - 1).bit_length())
         positions = min(self.capacity, -(-positions // GRAPH_POSITIONS) * GRAPH_POSITIONS)
+        if self.flash:  # it reads no more for a larger bound: one graph serves all lengths
+            positions = self.capacity
         key = (slots, positions, sampling)
         if key not in self.graphs:
             self.graphs[key] = self.capture(slots, positions, decode_step, sampling)

@@ -16,7 +16,13 @@ import math
 from dataclasses import dataclass, replace
 
 from config import UserError
-from engine.batches import LOGITS_BYTES, PREFILL_TOKENS
+from engine.batches import (
+    LARGE_LOGITS_BYTES,
+    LOGITS_BYTES,
+    PREFILL_TOKENS,
+    logits_positions,
+)
+from engine.decoder import MOST_SLOTS
 
 # Bytes that the CUDA context and its kernels take outside of torch's allocator.
 CONTEXT = 0.6e9
@@ -24,8 +30,10 @@ CONTEXT = 0.6e9
 WORKSPACE = 0.1e9
 # The share of the memory that can be used: the allocator's blocks leave gaps.
 USABLE = 0.95
-# Bytes a slot and id: bf16 logits, fp32 weights, 1 for sums; once for graphs, once to warm up.
-SAMPLER_LOGITS = 14
+# Rows that decode at a time, below which a run is hardly worth its time.
+FEW_SLOTS = 16
+# GB from which a GPU decodes twice as many rows: a card of 80 GB has so much free.
+LARGE_GPU = 75
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,13 @@ class Setup:
     offload: bool = False
     states: str = "fp32"  # of AdamW
     reference: bool = False
+    critic: bool = False  # PPO's, a transformer of its own
     width: int = 2  # bytes of the compute type; at 4 the weights are their own masters
     gpu: bool = True  # it computes there
     kernel: bool = True  # with a kernel for attention, which keeps no weights
     prompts: int = 0  # tokens of an optimizer step's prompts, each counted once
     resident: bool = False  # the KV cache stays during the update
+    logits_bytes: int = LOGITS_BYTES  # of the trainer's largest fp32 tensor [positions, V]
 
 
 def setup_of(
@@ -63,6 +73,7 @@ def setup_of(
         offload=settings.offload_optimizer,
         states=settings.optimizer_states,
         reference=settings.kl_coef != 0,
+        critic=settings.algorithm == "ppo" and settings.critic == "own",
         width=width,
         gpu=gpu,
         kernel=kernel,
@@ -80,6 +91,12 @@ def parameters(shape) -> int:
     head = 0 if shape.tie_word_embeddings else embedding
     last_norm = C
     return embedding + shape.num_hidden_layers * layer_parameters(shape) + last_norm + head
+
+
+def critic_parameters(shape) -> int:
+    """The number of weights of `ppo.Critic`, which has a number for the head of ids."""
+    head = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
+    return parameters(shape) - head + shape.hidden_size
 
 
 def layer_parameters(shape) -> int:
@@ -131,9 +148,15 @@ def moment_bytes(states: str) -> int:
     return 4 if states == "bf16" else 8
 
 
-def checkpoint_bytes(shape, states: str) -> int:
-    """Bytes of a checkpoint: fp32 weights and AdamW's two moments, of type `states`."""
-    return (4 + moment_bytes(states)) * parameters(shape)
+def checkpoint_bytes(shape, states: str, critic: bool = False) -> int:
+    """Bytes of a checkpoint: fp32 weights and AdamW's two moments, of type `states`.
+
+    critic: PPO's stands beside the policy, with weights and moments of its own.
+    """
+    n = parameters(shape)
+    if critic:
+        n += critic_parameters(shape)
+    return (4 + moment_bytes(states)) * n
 
 
 def update_bytes(shape, setup: Setup) -> tuple[float, float]:
@@ -159,12 +182,15 @@ def update_bytes(shape, setup: Setup) -> tuple[float, float]:
     # The prompts' keys and values and their gradients: of both what was computed and a sum in fp32,
     # and once more where they are computed anew.
     kept += setup.prompts * token_kv_bytes(shape, width) / width * (3 * width + 4 + 4)
+    if setup.critic:
+        kept *= 2  # its layers keep as much, and go back with the policy's
     ends = N * (4 + 3 * width) * C  # the last norm, and the response positions
-    # The head: logits and their gradient, each once in fp32 beside them; the sum of the head's
-    # gradients, a chunk's own and (autograd's way) the new sum.
+    # The head: logits and their gradient, each once in fp32 beside them; the fp32 sum of the
+    # gradients of its weight, and a chunk's own.
     head = width * V * C
-    chunk = min(N, LOGITS_BYTES // (4 * V)) * V
-    in_head = max(2 * (width + 4) * chunk + head, 3 * head)
+    summed = 4 * V * C
+    chunk = min(N, logits_positions(V, setup.logits_bytes)) * V
+    in_head = summed + max(2 * (width + 4) * chunk, 2 * width * chunk + head)
     # A layer: what it computes on, and the gradients that are there meanwhile.
     flight = width * F * C
     if setup.offload:
@@ -185,17 +211,18 @@ def update_bytes(shape, setup: Setup) -> tuple[float, float]:
 def parts(shape, setup: Setup) -> dict[str, float]:
     """GB on the GPU by part."""
     n = parameters(shape)
+    critic = critic_parameters(shape) if setup.critic else 0
     width = setup.width
     activations, logits = update_bytes(shape, setup)
     kv = token_kv_bytes(shape, width)
     sizes = {
-        "weights": width * n,
-        "masters": 4 * n,
-        "AdamW": moment_bytes(setup.states) * n,
+        "weights": width * (n + critic),
+        "masters": 4 * (n + critic),
+        "AdamW": moment_bytes(setup.states) * (n + critic),
         "reference": 0,
         "KV cache": setup.slots * setup.tokens * kv,
-        "sampler": sampler_bytes(shape, setup),
-        "gradients": 4 * n,
+        "sampler": max(sampler_logits(shape, setup) * 3 / 2, prefill_bytes(shape, setup)),
+        "gradients": 4 * (n + critic),
         "activations": activations,
         "logits": logits,
         "context": CONTEXT + WORKSPACE,
@@ -212,15 +239,22 @@ def parts(shape, setup: Setup) -> dict[str, float]:
     return {name: size / 1e9 for name, size in sizes.items()}
 
 
-def sampler_bytes(shape, setup: Setup) -> int:
-    """The sampler's logits, or what the prefill of a chunk of prompts takes where that is more."""
+def sampler_logits(shape, setup: Setup) -> int:
+    """What a decode step computes on: logits, fp32 weights, and 1 byte for sums.
+
+    On a GPU it belongs to the graphs, which all use the same. To warm up for the next one, of half
+    as many slots, takes half as much beside it, and is given back before that one is captured.
+    """
+    return setup.slots * shape.vocab_size * (setup.width + 4 + 1)
+
+
+def prefill_bytes(shape, setup: Setup) -> int:
+    """What the prefill of a chunk of prompts takes."""
     C = shape.hidden_size
     F = shape.intermediate_size
     width = setup.width
     kv = token_kv_bytes(shape, width)
-    logits = setup.slots * shape.vocab_size * SAMPLER_LOGITS
-    prefill = PREFILL_TOKENS * (2 * kv + 3 * width * F + (4 + 2 * width) * C)
-    return max(logits, prefill)
+    return PREFILL_TOKENS * (2 * kv + 3 * width * F + (4 + 2 * width) * C)
 
 
 def phases(shape, setup: Setup) -> tuple[float, float]:
@@ -230,7 +264,7 @@ def phases(shape, setup: Setup) -> tuple[float, float]:
     sampling = both + gb["KV cache"] + gb["sampler"]
     kept = 0.0
     if setup.resident:
-        kept = gb["KV cache"] + gb["sampler"]
+        kept = gb["KV cache"] + sampler_logits(shape, setup) / 1e9  # with the graphs
     update = both + kept + gb["gradients"] + gb["activations"] + gb["logits"]
     return sampling, update
 
@@ -241,15 +275,20 @@ def peak(shape, setup: Setup) -> float:
 
 
 def cpu_gb(shape, setup: Setup) -> float:
-    """GB of the computer's memory that --offload-optimizer takes.
+    """GB of the computer's memory that --offload-optimizer takes, for the policy and a critic.
 
     These are the masters, the gradient sums, AdamW's states, and the pinned way there.
     """
     if not setup.offload:
         return 0.0
-    n = parameters(shape)
-    pinned = 2 ** math.ceil(math.log2(setup.width * n))  # torch rounds it up
-    return ((4 + 4 + moment_bytes(setup.states)) * n + pinned) / 1e9
+    sizes = [parameters(shape)]
+    if setup.critic:
+        sizes.append(critic_parameters(shape))
+    total = 0
+    for n in sizes:
+        pinned = 2 ** math.ceil(math.log2(setup.width * n))  # torch rounds it up
+        total += (4 + 4 + moment_bytes(setup.states)) * n + pinned
+    return total / 1e9
 
 
 def filled(shape, setup: Setup, gb: float, most: int) -> Setup:
@@ -268,8 +307,8 @@ def filled(shape, setup: Setup, gb: float, most: int) -> Setup:
 def plan(shape, setup: Setup, gb: float, most: int) -> Setup:
     """The setup that a run uses in `gb`.
 
-    Slots 0 become what fits, at most `most`; the cache stays if it can. UserError names the flag to
-    change.
+    Slots 0 become what fits, at most `most`; the cache stays and the trainer's logits are large, if
+    they can. UserError names the flag to change.
     """
     usable = USABLE * gb
     sampling, update = phases(shape, setup)
@@ -278,7 +317,7 @@ def plan(shape, setup: Setup, gb: float, most: int) -> Setup:
         needed = peak(shape, replace(setup, slots=setup.slots or 1))
         raise UserError(
             f"this needs {needed:.1f} GB of GPU memory (computed), "
-            f"{usable:.1f} can be used: {remedy(shape, setup, gb)}; "
+            f"{usable:.1f} can be used: {remedy(shape, setup, gb, most)}; "
             "`python bench.py memory` has the parts"
         )
     if setup.slots > filled_up.slots and sampling > usable:
@@ -287,31 +326,89 @@ def plan(shape, setup: Setup, gb: float, most: int) -> Setup:
             "(computed); 0 takes what fits"
         )
     used = setup if setup.slots else filled_up
-    staying = replace(used, resident=True)
-    fits = peak(shape, staying) <= usable
-    return replace(used, resident=fits)
+    # The cache stays, if it can; then the logits are as large as what is left allows.
+    wishes = [dict(resident=True)]
+    if setup.gpu:
+        large = dict(logits_bytes=LARGE_LOGITS_BYTES)
+        wishes = [dict(resident=True) | large, dict(resident=True), large]
+    for wish in wishes:
+        wished = replace(used, **wish)
+        if peak(shape, wished) <= usable:
+            return wished
+    return used
 
 
-def remedy(shape, setup: Setup, gb: float) -> str:
-    """The flags that make a run fit, the cheapest first."""
-    least = setup.tokens
-    shorter = {"token_budget": least}
-    checkpointing = {"checkpointing": True}
-    offload = {"offload": True}
-    both_flags = "add --gradient-checkpointing and --offload-optimizer"
-    remedies = {
-        f"lower --token-budget, to {least} at the least": shorter,
-        "add --gradient-checkpointing": checkpointing,
-        "add --offload-optimizer": offload,
-        both_flags: checkpointing | offload,
-        f"{both_flags}, lower --token-budget to {least}": checkpointing | offload | shorter,
-    }
-    as_it_is = replace(setup, slots=1)
-    for flags, change in remedies.items():
-        changed = replace(as_it_is, **change)
-        if changed != as_it_is and peak(shape, changed) <= USABLE * gb:
-            return flags
-    return "no flag is enough, take a smaller --model or --max-new-tokens"
+def most_slots(gb: float) -> int:
+    """Rows that decode at a time at most, on a GPU with so much memory free."""
+    return 2 * MOST_SLOTS if gb >= LARGE_GPU else MOST_SLOTS
+
+
+# What saves memory beside a lower token budget, the cheapest first: a third more arithmetic,
+# moments that are rounded, an update on the CPU.
+SAVINGS = (
+    dict(),
+    dict(checkpointing=True),
+    dict(states="bf16"),
+    dict(checkpointing=True, states="bf16"),
+    dict(offload=True),
+    dict(checkpointing=True, offload=True),
+)
+
+
+def slimmer(shape, setup: Setup, gb: float, most: int) -> Setup | None:
+    """The cheapest change of a setup that fits into `gb`, with its slots; None if none does.
+
+    One with `FEW_SLOTS` is preferred to a cheaper one with fewer.
+    """
+    for fewest in (min(FEW_SLOTS, most), 1):
+        for changes in SAVINGS:
+            for budget in token_budgets(setup):
+                tried = filled(shape, replace(setup, token_budget=budget, **changes), gb, most)
+                _, update = phases(shape, tried)
+                if tried.slots >= fewest and update <= USABLE * gb:
+                    return tried
+    return None
+
+
+def token_budgets(setup: Setup) -> list[int]:
+    """A setup's token budget and its halves, down to the longest row, which cannot be cut."""
+    budgets = [setup.token_budget]
+    while budgets[-1] > setup.tokens:
+        budgets.append(max(budgets[-1] // 2, setup.tokens))
+    return budgets
+
+
+def flags(before: Setup, after: Setup) -> list[str]:
+    """The flags of train.py that turn a setup into one of its `slimmer` ones."""
+    found = []
+    if after.token_budget != before.token_budget:
+        found.append(f"--token-budget {after.token_budget}")
+    if after.checkpointing and not before.checkpointing:
+        found.append("--gradient-checkpointing")
+    if after.states != before.states:
+        found.append(f"--optimizer-states {after.states}")
+    if after.offload and not before.offload:
+        found.append("--offload-optimizer")
+    return found
+
+
+def remedy(shape, setup: Setup, gb: float, most: int) -> str:
+    """What makes a run fit that does not."""
+    found = slimmer(shape, setup, gb, most)
+    if found:
+        line = f"it fits with {' '.join(flags(setup, found))}, {found.slots} slots then"
+        if found.offload:
+            line += f" and {cpu_gb(shape, found):.0f} GB on the CPU"
+        return line
+    savings = replace(setup, token_budget=1, checkpointing=True, offload=True)
+    for sixteenths in range(15, 0, -1):
+        shorter = setup.tokens * sixteenths // 16
+        if slimmer(shape, replace(savings, tokens=shorter), gb, 1):
+            return (
+                "no flag is enough, take a smaller --model, or lower --max-new-tokens until a "
+                f"prompt and its response have {shorter} tokens at most, not {setup.tokens}"
+            )
+    return "no flag is enough, take a smaller --model"
 
 
 def described(shape, setup: Setup, gb: float | None) -> str:

@@ -195,8 +195,8 @@ def add(master, grad) -> None:
 # Rounded to the nearest, a running average stops: with beta2 = 0.999 a step moves the second moment
 # by at most a thousandth of itself when gradients shrink, bf16's neighbours are 4 to 8 thousandths
 # apart, so it would never come down. Stochastic rounding goes up or down with the probability that
-# makes the expectation right: no change is too small to count. (With train.py's beta2 of 0.95 the
-# nearest would do as well in most cases; this is right with any.)
+# makes the expectation right: no change is too small to count. (With a beta2 of 0.95, train.py's
+# default, the nearest would do as well in most cases; this is right with any.)
 
 
 class RoundedAdamW:

@@ -1,4 +1,4 @@
-"""What the memory of this machine leaves to a run: planned before it starts, and said when it ends.
+"""What this machine's memory leaves to a run or an evaluation: planned before, said when it ends.
 
 memory.py computes what a run takes, whatever the machine; here the GPU is asked what it has.
 """
@@ -35,13 +35,46 @@ def plan_memory(
     if device.type == "cuda":
         gb = usable_gb(settings.memory_gb)
     if gb:
-        most = min(MOST_SLOTS, settings.prompts_per_step * settings.group_size)
+        most = min(memory.most_slots(gb), settings.prompts_per_step * settings.group_size)
         setup = memory.plan(shape, setup, gb, most)
     else:
         setup = replace(setup, slots=setup.slots or MOST_SLOTS, resident=True)
     if device.type == "cuda" or max(memory.phases(shape, setup)) > 1:
         print(memory.described(shape, setup, gb))
     return setup
+
+
+def plan_slots(
+    shape, tokens: int, wanted: int, rollouts: int, device: torch.device, dtype: torch.dtype
+) -> int:
+    """How many of `rollouts` decode at a time where a model that is loaded only samples.
+
+    shape: the model's configuration; tokens: of the longest prompt and its response; wanted:
+    --slots, 0 takes what fits, `memory.most_slots` at most. A UserError if the GPU cannot hold
+    them; said aloud where fewer fit than there could be.
+    """
+    if device.type != "cuda":
+        return min(wanted or MOST_SLOTS, rollouts)
+    gb = usable_gb(0.0) + torch.cuda.memory_reserved(device) / 1e9  # the weights are there
+    most = min(wanted or memory.most_slots(gb), rollouts)
+    # Of a training without masters: nothing but weights is there while it samples.
+    setup = memory.Setup(most, tokens, token_budget=1, offload=True, width=dtype.itemsize)
+    fitting = memory.filled(shape, setup, gb, most)
+    usable = f"{memory.USABLE * gb:.1f} GB of GPU memory (computed)"
+    if fitting.slots == 0:
+        needed, _ = memory.phases(shape, replace(setup, slots=1))
+        raise UserError(
+            f"one response of {tokens} tokens with its prompt needs {needed:.1f} of {usable}: "
+            "lower --max-new-tokens or take a smaller --model"
+        )
+    if wanted and fitting.slots < most:
+        raise UserError(
+            f"--slots {wanted}: {fitting.slots} of {tokens} tokens fit into {usable}; 0 takes what "
+            "fits"
+        )
+    if fitting.slots < most:
+        print(f"{fitting.slots} slots of {tokens} tokens fit into {usable}")
+    return fitting.slots
 
 
 def usable_gb(limit: float) -> float:
@@ -70,11 +103,16 @@ def ran_out(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def out_of_memory(advice: str):
-    """Running out of GPU memory becomes a UserError that says what to change."""
+def out_of_memory(advice: str, resumable: bool = True):
+    """Running out of GPU memory becomes a UserError that says what to change.
+
+    resumable: a run that can be gone on with.
+    """
     try:
         yield
     except RuntimeError as error:
         if not ran_out(error):
             raise
-        raise UserError(f"out of GPU memory {advice}; --resume takes them") from None
+        if resumable:
+            advice += "; --resume takes them"
+        raise UserError(f"out of GPU memory {advice}") from None

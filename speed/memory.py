@@ -12,8 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError, parse, read_toml, setting
-from engine.decoder import MOST_SLOTS
-from engine.memory import Setup, cpu_gb, filled, parameters, parts, peak, setup_of, token_kv_bytes
+from engine.memory import (
+    Setup,
+    cpu_gb,
+    filled,
+    flags,
+    most_slots,
+    parameters,
+    parts,
+    peak,
+    setup_of,
+    slimmer,
+    token_kv_bytes,
+)
 from model import ModelConfig
 from train import TrainConfig
 
@@ -27,14 +38,15 @@ SHAPES = {
     "qwen2.5-7b": ModelConfig(152064, 3584, 18944, 28, 28, 4),
 }
 
-# Shape, GB of the GPU, and a setup for a prompt of 512 and a response of 1,024 tokens; slots 0: as
-# many as fit.
+# Models, and the GB of GPUs that they are fitted into.
 TARGETS = (
-    ("qwen2.5-0.5b", 8, Setup(0, 1536, 8192, checkpointing=True, offload=True)),
-    ("qwen2.5-1.5b", 24, Setup(0, 1536, 16384, checkpointing=True, offload=True)),
-    ("qwen2.5-3b", 48, Setup(0, 1536, 32768, checkpointing=True, offload=True)),
-    ("qwen2.5-7b", 80, Setup(0, 1536, 32768, checkpointing=True, offload=True)),
+    ("qwen2.5-0.5b", (8, 12, 16, 24)),
+    ("qwen2.5-1.5b", (8, 12, 16, 24, 48)),
+    ("qwen2.5-3b", (12, 16, 24, 48)),
+    ("qwen2.5-7b", (24, 48, 80)),
 )
+# What is fitted: a prompt of 512 and a response of 1,024 tokens, a GPU's default token budget.
+UNFITTED = Setup(0, 512 + 1024, 8192)
 
 
 @dataclass(frozen=True)
@@ -113,16 +125,21 @@ def model_table(settings: MemoryConfig) -> str:
 
 
 def target_table() -> str:
-    """One line per model and size of GPU."""
-    lines = [f"{'model':<14}{'GPU':>4}{'slots':>7}{'budget':>8}{HEADS}{'CPU':>6}   GB, computed"]
-    for name, gb, target in TARGETS:
-        shape = SHAPES[name]
-        setup = filled(shape, target, gb, MOST_SLOTS)
-        line = f"{name:<14}{gb:>4}{setup.slots:>7}{setup.token_budget:>8}"
-        line += cells(shape, setup)
-        line += f"{cpu_gb(shape, setup):>6.0f}"
-        lines.append(line)
+    """One line per model and size of GPU, with the cheapest flags that fit."""
+    lines = [f"{'model':<14}{'GPU':>4}{'slots':>7}{'peak':>7}{'CPU':>6}   GB, computed; flags"]
+    for name, sizes in TARGETS:
+        for gb in sizes:
+            lines.append(target_line(name, gb))
     return "\n".join(lines)
+
+
+def target_line(name: str, gb: int) -> str:
+    """One model in one size of GPU."""
+    shape = SHAPES[name]
+    setup = slimmer(shape, UNFITTED, gb, most_slots(gb))
+    numbers = f"{setup.slots:>7}{peak(shape, setup):>7.1f}{cpu_gb(shape, setup):>6.0f}"
+    added = " ".join(flags(UNFITTED, setup)) or "none"
+    return f"{name:<14}{gb:>4}{numbers}   {added}"
 
 
 # ---------------------------------------------------------------- by recipe
@@ -158,7 +175,7 @@ def least_hours(
 
     A decode step reads the weights and the live keys and values once, for min(slots, rollouts)
     rows; responses are half as long as they may be. The update does 6 operations a weight and
-    token, 8 with checkpointing, on all rollouts.
+    token, 8 with checkpointing, on all rollouts; a critic of its own as many.
     """
     n = parameters(shape)
     rollouts = recipe.prompts_per_step * recipe.group_size
@@ -169,6 +186,8 @@ def least_hours(
     multiplying = 2 * n * slots / settings.rate
     sampling = rollouts * response / slots * max(reading, multiplying)
     operations = 8 if setup.checkpointing else 6
+    if setup.critic:
+        operations = 2 * operations + 2  # and its values before the update
     trained = settings.prompt_tokens / recipe.group_size + response  # a prompt once for its group
     update = operations * n * rollouts * trained / settings.rate
     return recipe.steps * (sampling + update) / 3600
@@ -180,7 +199,7 @@ def recipe_table(settings: MemoryConfig) -> str:
     The embedded base needs no line, and of other models no shape is written here.
     """
     lines = [
-        f"{'recipe':<18}{'shape':<14}{'steps':>6}{'rollouts':>9}{'longest':>8}{'slots':>6}{'GB':>6}"
+        f"{'recipe':<23}{'shape':<14}{'steps':>6}{'rollouts':>9}{'longest':>8}{'slots':>6}{'GB':>6}"
         f"{'CPU GB':>8}{'hours, at least':>17}   computed"
     ]
     for path in sorted(RECIPES.glob("*.toml")):
@@ -190,7 +209,7 @@ def recipe_table(settings: MemoryConfig) -> str:
         name, setup, hours = recipe_needs(recipe, settings)
         shape = SHAPES[name]
         rollouts = recipe.prompts_per_step * recipe.group_size
-        line = f"{path.stem:<18}{name:<14}{recipe.steps:>6}{rollouts:>9}"
+        line = f"{path.stem:<23}{name:<14}{recipe.steps:>6}{rollouts:>9}"
         line += f"{recipe.max_new_tokens:>8}{setup.slots:>6}{peak(shape, setup):>6.0f}"
         line += f"{cpu_gb(shape, setup):>8.0f}{hours:>17.0f}"
         lines.append(line)

@@ -11,6 +11,7 @@ import model as lm
 import sample
 import tasks
 from config import UserError, setting
+from engine.batches import LARGE_LOGITS_BYTES
 from engine.device import pick_device, pick_dtype
 from speed.floors import Machine, measure_machine
 from speed.lengths import lognormal_lengths
@@ -175,6 +176,7 @@ def random_subject(settings: RowsConfig, scratch: str) -> Subject:
     if device.type == "cuda":
         size = 2**32
         width = 8192
+        model.logits_bytes = LARGE_LOGITS_BYTES
     elif settings.shape == "tiny":
         size = 2**24
         width = 256

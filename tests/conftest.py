@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 import torch
 
+import engine.device
 import model as lm
 import reward
 import sft
@@ -34,12 +35,30 @@ def varied(right, parsed, reading):
     return -(len(reading.thinking) % 7) / 7, 0.0
 
 
+@pytest.fixture(autouse=True)
+def auto_is_the_cpu(monkeypatch):
+    """Many tests compare bits, and a GPU adds in no fixed order: what `auto` finds is the CPU here, on any machine."""
+    monkeypatch.setattr(engine.device, "best_device", lambda: torch.device("cpu"))
+
+
 @pytest.fixture
 def varied_reward(monkeypatch):
     monkeypatch.setitem(reward.REWARDS, "varied", varied)
 
 
+def pytest_runtest_setup(item):
+    """A test that is marked `gpu` runs on one alone; `least`: the compute capability that it needs."""
+    mark = item.get_closest_marker("gpu")
+    if mark is None:
+        return
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    if torch.cuda.get_device_capability() < mark.kwargs.get("least", (0, 0)):
+        pytest.skip("needs a CUDA GPU of Ampere or later")
+
+
 def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu(least): runs on a CUDA GPU alone")
     torch.set_num_threads(2)
     # The machine may be busy: no deadline of an example, no complaint that drawing them is slow.
     patient = dict(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

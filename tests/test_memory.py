@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 import weakref
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import config
+import eval as evaluation
 import model as lm
 import sample
 import train
@@ -22,7 +24,8 @@ from engine import memory
 from engine import optimizer as optim
 from engine.decoder import Decoder
 from engine.memory import Setup
-from speed.memory import SHAPES, TARGETS
+from engine.plan import plan_slots
+from speed.memory import SHAPES, TARGETS, UNFITTED, target_table
 from storage import runs
 
 SMALL = dict(
@@ -163,15 +166,34 @@ def test_the_trainers_peak_does_not_grow_with_tokens_times_vocabulary(monkeypatc
     assert growth() > 2  # the fault shows
 
 
-def test_every_target_fits():
-    for name, gb, s in TARGETS:
-        s = memory.filled(SHAPES[name], s, gb, 256)
-        assert s.slots >= 64 and s.tokens == 512 + 1024
-        assert max(memory.phases(SHAPES[name], s)) <= memory.USABLE * gb
-        everything_there = dataclasses.replace(
-            s, slots=1, offload=False, states="bf16", checkpointing=False
-        )
-        assert max(memory.phases(SHAPES[name], everything_there)) > gb  # the flags are needed
+def changed_by(flags: str, setup: Setup) -> Setup:
+    """A setup with flags of train.py, read as its command line reads them."""
+    c, _ = config.parse(train.TrainConfig, "", flags.split())
+    return dataclasses.replace(
+        setup,
+        token_budget=c.token_budget or setup.token_budget,
+        checkpointing=setup.checkpointing or c.gradient_checkpointing,
+        offload=setup.offload or c.offload_optimizer,
+        states=c.optimizer_states,
+    )
+
+
+def test_every_target_fits_with_its_flags_and_with_none_left_out():
+    lines = target_table().splitlines()[1:]
+    assert len(lines) == sum(len(sizes) for _, sizes in TARGETS)
+    assert {8, 12, 16, 24} <= {gb for _, sizes in TARGETS for gb in sizes}
+    for line in lines:
+        numbers, flags = line.rsplit("   ", 1)
+        name, gb, slots = numbers.split()[:3]
+        named = [f"--{flag}".strip() for flag in flags.split("--")[1:]]
+        most = memory.most_slots(float(gb))
+        planned = memory.plan(SHAPES[name], changed_by(flags, UNFITTED), float(gb), most)
+        assert planned.slots == int(slots) >= memory.FEW_SLOTS
+        for left_out in named:  # the flags are needed, the last one at the least
+            rest = " ".join(flag for flag in named if flag != left_out)
+            without = memory.filled(SHAPES[name], changed_by(rest, UNFITTED), float(gb), 256)
+            too_much = memory.phases(SHAPES[name], without)[1] > memory.USABLE * float(gb)
+            assert too_much or without.slots < memory.FEW_SLOTS, (line, left_out)
 
 
 def test_the_parts_of_the_optimizer_are_what_it_holds(tiny):
@@ -207,14 +229,14 @@ def test_the_parts_of_the_optimizer_are_what_it_holds(tiny):
 @pytest.mark.parametrize(
     "shape,gb,setup,says",
     [
-        ("qwen2.5-0.5b", 24, Setup(0, 1536, 16384), "lower --token-budget, to 1536"),
-        ("qwen2.5-0.5b", 13, Setup(0, 4096, 4096), "add --gradient-checkpointing;"),
-        ("qwen2.5-1.5b", 24, Setup(0, 1536, 1536), "add --offload-optimizer;"),
+        ("qwen2.5-0.5b", 24, Setup(0, 1536, 16384), "with --token-budget 4096, 256 slots then"),
+        ("qwen2.5-0.5b", 13, Setup(0, 4096, 4096), "with --gradient-checkpointing, "),
+        ("qwen2.5-1.5b", 24, Setup(0, 1536, 1536), "with --offload-optimizer, "),
         (
             "qwen2.5-7b",
             40,
             Setup(0, 8192, 8192),
-            "add --gradient-checkpointing and --offload-optimizer;",
+            "with --gradient-checkpointing --offload-optimizer, ",
         ),
         ("qwen2.5-7b", 16, Setup(0, 1536, 1536), "smaller --model"),
         ("qwen2.5-0.5b", 24, Setup(500, 8192, 8192, True), "--slots 500"),
@@ -223,6 +245,30 @@ def test_the_parts_of_the_optimizer_are_what_it_holds(tiny):
 def test_what_cannot_fit_is_refused_with_the_flag_to_change(shape, gb, setup, says):
     with pytest.raises(config.UserError, match=says):
         memory.plan(SHAPES[shape], setup, gb, 256)
+
+
+@pytest.mark.parametrize("gb", [6, 8, 14, 20])
+@pytest.mark.parametrize("shape", ["qwen2.5-0.5b", "qwen2.5-1.5b"])
+@pytest.mark.parametrize("width", [2, 4])
+def test_the_flags_that_are_named_make_it_fit(shape, gb, width):
+    """A card before Ampere computes in fp32, without the kernel."""
+    setup = Setup(0, 3328, 8192, width=width, kernel=width == 2, prompts=64 * 256)
+    with pytest.raises(config.UserError) as refused:
+        memory.plan(SHAPES[shape], setup, gb, 256)
+    text = str(refused.value)
+    shorter = re.search(r"have (\d+) tokens at most", text)
+    if "no flag is enough" in text and not shorter:
+        slimmest = dataclasses.replace(setup, token_budget=1, tokens=3328 // 16)
+        assert memory.slimmer(SHAPES[shape], slimmest, gb, 1) is None
+        return
+    if shorter:
+        tokens = int(shorter[1])
+        setup = dataclasses.replace(setup, tokens=tokens)
+        flags = f"--token-budget {tokens} --gradient-checkpointing --offload-optimizer"
+        memory.plan(SHAPES[shape], changed_by(flags, setup), gb, 256)
+        return
+    flags, slots = re.search(r"fits with (.*), (\d+) slots then", text).groups()
+    assert memory.plan(SHAPES[shape], changed_by(flags, setup), gb, 256).slots == int(slots)
 
 
 def test_the_slots_are_what_is_left_and_no_more_than_there_are_rollouts():
@@ -262,6 +308,103 @@ def test_a_run_that_cannot_fit_writes_nothing_and_slots_change_no_draw(
         [r["text"] for line in t.splitlines() for r in json.loads(line)["responses"]] for t in text
     ]
     assert ids[0] == ids[1]
+
+
+# ---------------------------------------------------------------- where a model only samples
+
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A GPU's memory as torch tells it: `card(free, reserved)`, GB."""
+
+    def of(free: float, reserved: float = 0.0):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(free * 1e9), int(80e9)))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: int(reserved * 1e9))
+
+    return of
+
+
+def test_an_evaluation_takes_the_slots_that_fit_and_says_so(card, capsys):
+    """--protocol r1: 32,768 tokens a response, and 256 of them would take 242 GB."""
+    shape = SHAPES["qwen2.5-1.5b"]
+    card(free=76, reserved=3.1)
+    slots = plan_slots(shape, 33_000, 0, 10_000, CUDA, torch.bfloat16)
+    assert f"{slots} slots of 33000 tokens fit into" in capsys.readouterr().out
+    takes = Setup(slots, 33_000, 1, offload=True)
+    most = memory.USABLE * (76 + 3.1 + memory.CONTEXT / 1e9)
+    assert memory.phases(shape, takes)[0] <= most
+    assert memory.phases(shape, dataclasses.replace(takes, slots=slots + 1))[0] > most
+    assert memory.parts(shape, dataclasses.replace(takes, slots=256))["KV cache"] > 240
+    card(free=40, reserved=3.1)
+    assert plan_slots(shape, 33_000, 0, 10_000, CUDA, torch.bfloat16) < slots
+    assert plan_slots(shape, 33_000, 0, 3, CUDA, torch.bfloat16) == 3  # there are no more
+    capsys.readouterr()
+    assert plan_slots(shape, 500, 0, 10_000, CUDA, torch.bfloat16) == 256
+    card(free=76, reserved=3.1)
+    assert plan_slots(shape, 500, 0, 10_000, CUDA, torch.bfloat16) == 512  # a large card
+    assert plan_slots(shape, 33_000, 0, 10_000, torch.device("cpu"), torch.bfloat16) == 256
+    assert capsys.readouterr().out == ""
+
+
+def test_slots_by_hand_that_do_not_fit_and_a_response_that_does_not_are_one_line(card):
+    shape = SHAPES["qwen2.5-1.5b"]
+    card(free=20)
+    with pytest.raises(config.UserError, match="--slots 256: [0-9]+ of 33000 tokens fit"):
+        plan_slots(shape, 33_000, 256, 10_000, CUDA, torch.bfloat16)
+    card(free=4)
+    with pytest.raises(config.UserError, match="lower --max-new-tokens or take a smaller --model"):
+        plan_slots(shape, 33_000, 0, 10_000, CUDA, torch.bfloat16)
+
+
+def program(monkeypatch, module, *arguments):
+    monkeypatch.setattr(sys, "argv", ["", *map(str, arguments), "--device", "cpu"])
+    module.main()
+
+
+EVALUATE = ("--n", 3, "--k", 4, "--max-new-tokens", 9)
+SAMPLE = ("What is 1 + 1?", "-n", 5, "--max-new-tokens", 9)
+
+
+@pytest.mark.parametrize("module,arguments", [(evaluation, EVALUATE), (sample, SAMPLE)])
+def test_eval_and_sample_ask_for_their_slots_and_take_no_more(
+    monkeypatch, tiny_folder, module, arguments
+):
+    asked = []
+    taken = []
+    made = Decoder.__init__
+
+    def of_two(shape, tokens, wanted, rollouts, device, dtype):
+        asked.append((tokens, wanted, rollouts))
+        return 2
+
+    def watched(decoder, model, slots):
+        taken.append(slots)
+        made(decoder, model, slots)
+
+    monkeypatch.setattr(module, "plan_slots", of_two)
+    monkeypatch.setattr(Decoder, "__init__", watched)
+    program(monkeypatch, module, *arguments, "--model", tiny_folder)
+    assert taken == [2]
+    ((tokens, wanted, rollouts),) = asked
+    assert wanted == 0 and rollouts in (12, 5) and 9 < tokens < 300
+
+
+@pytest.mark.parametrize(
+    "module,arguments,says",
+    [(evaluation, EVALUATE, "lower --slots, 12 now"), (sample, SAMPLE, "lower -n or --max-new")],
+)
+def test_eval_and_sample_say_in_one_line_that_memory_ran_out(
+    monkeypatch, tiny_folder, module, arguments, says
+):
+    def full(*rest):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(lm, "KVCache", full)
+    with pytest.raises(config.UserError, match=f"out of GPU memory while sampling: {says}") as seen:
+        program(monkeypatch, module, *arguments, "--model", tiny_folder)
+    assert "--resume" not in str(seen.value)
 
 
 # ---------------------------------------------------------------- when memory runs out
@@ -342,14 +485,11 @@ def test_memory_that_runs_out_twice_or_while_sampling_is_one_line(
         train.train(settings(tmp_path / "b", tiny_folder, slots=5))
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
-    reason="the estimate next to torch.cuda.max_memory_allocated needs a CUDA GPU of Ampere or later",
-)
+@pytest.mark.gpu(least=(8, 0))
 def test_half_a_billion_parameters_train_in_8_gb_as_estimated():
-    name, gb, s = TARGETS[0]
+    name, (gb, *_) = TARGETS[0]
     shape = SHAPES[name]
-    s = memory.filled(shape, s, gb, 256)
+    s = memory.slimmer(shape, UNFITTED, gb, 256)
     model = lm.Transformer(shape)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.02) if p.dim() > 1 else torch.nn.init.ones_(p)

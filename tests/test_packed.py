@@ -89,13 +89,7 @@ def test_gradient_checkpointing_is_bit_identical(tokenizer, dtype, is_packed, mo
     assert torch.equal(again[0], plain[0]) and differ(again, plain) > 1e-2
 
 
-needs_flash = pytest.mark.skipif(
-    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
-    reason="flash attention needs a CUDA GPU of Ampere or later",
-)
-
-
-@needs_flash
+@pytest.mark.gpu(least=(8, 0))
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_the_kernel_computes_what_the_loop_computes(kv_heads):
     g = torch.Generator("cuda").manual_seed(0)
@@ -127,7 +121,7 @@ def test_the_kernel_computes_what_the_loop_computes(kv_heads):
     assert differ(kernel, other) > 0.1  # the fault shows
 
 
-@needs_flash
+@pytest.mark.gpu(least=(8, 0))
 def test_packed_on_the_gpu_is_padded_on_the_cpu(tokenizer):
     model = make_tiny(tokenizer).bfloat16()
     with torch.no_grad():

@@ -475,7 +475,7 @@ def test_each_answer_is_marked_right_or_wrong(
 ):
     ids = tokenizer(response or "x</think> <answer>12+7-3</answer>")["input_ids"]
 
-    def drawn(model, tokenizer, prompts, sampling, n, seed, on_token):
+    def drawn(model, tokenizer, prompts, sampling, n, seed, slots, on_token):
         whole = sample.Rollout(prompts[0], [*ids, tokenizer.eos_token_id], finished=True)
         cut = sample.Rollout(prompts[0], ids, finished=False)
         return [whole, cut]
