@@ -6,6 +6,9 @@
     python bench.py cuda --shape qwen2.5-1.5b  # random weights of that shape: nothing is downloaded
     python bench.py scaling                    # how the cost grows: rollouts, context, group size
     python bench.py memory                     # what a run keeps in memory, computed
+    python bench.py recipes                    # published settings beside ours
+    python bench.py counted                    # what a GPU has to do, counted without one
+    python bench.py check                      # PASS or FAIL of what a GPU runs differently
 
 The first three measure. Each prints its tables and writes all figures as JSON, anew after every
 row. Let the machine have nothing else to do.
@@ -41,6 +44,9 @@ PROGRAMS = {
     "cuda": speed.rows.main,
     "scaling": speed.scaling.main,
     "memory": speed.memory.main,
+    "recipes": speed.recipes.main,
+    "counted": speed.counted.main,
+    "check": speed.check.main,
 }
 
 

@@ -35,9 +35,10 @@ class NotFinite(UserError):
 def setting(default, help: str, **facts):
     """A dataclass field with its help text, which states the unit.
 
-    facts, all optional: `choices`, the allowed values; `at_least` and `above`, bounds of a number;
-    `why`, a reason that is added to the bound's message; `group`, a heading of --help; `more`,
-    True for a setting that only --help-all shows; `positional`, True for arguments without a flag.
+    facts, all optional: `choices`, the allowed values; `at_least`, `above` and `below`, bounds of a
+    number; `why`, a reason that is added to the bound's message; `group`, a heading of --help;
+    `more`, True for a setting that only --help-all shows; `positional`, True for arguments without
+    a flag.
     """
     return dataclasses.field(default=default, metadata={"help": help, **facts})
 
@@ -51,11 +52,16 @@ COUNTABLE = 2**63  # no sequence is longer
 
 
 def check_settings(config) -> None:
-    """A UserError if a value is outside of its field's bounds or choices; for `__post_init__`."""
+    """A UserError if a value is outside of its field's bounds or choices; for `__post_init__`.
+
+    None, a default of its own, is left to whoever puts a value in its place.
+    """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         facts = field.metadata
         flag = flag_of(field.name)
+        if value is None and field.default is None:
+            continue
         if "choices" in facts and value not in facts["choices"]:
             raise UserError(f"{flag} {value}: choose {', '.join(facts['choices'])}")
         if "at_least" in facts and not facts["at_least"] <= value < math.inf:
@@ -66,6 +72,8 @@ def check_settings(config) -> None:
             raise UserError(f"{flag} {value} is too large")
         if "above" in facts and not value > facts["above"]:
             raise UserError(f"{flag} must be above {facts['above']}")
+        if "below" in facts and not value < facts["below"]:
+            raise UserError(f"{flag} must be below {facts['below']}")
 
 
 def field_types(cls) -> dict[str, type]:
@@ -83,6 +91,8 @@ def field_types(cls) -> dict[str, type]:
 
 # What says which settings there are is none of them.
 BY_HAND = {"recipe", "resume"}
+# Tables of a recipe that set nothing: what its source published, and why ours differs from it.
+TOLD = ("published", "deviations")
 
 
 def read_toml(path: str, cls) -> dict:
@@ -90,14 +100,46 @@ def read_toml(path: str, cls) -> dict:
 
     An unknown key or a value of the wrong type is a UserError that names it.
     """
+    values = toml_values(path)
+    for name in BY_HAND & set(values):
+        raise UserError(f"recipe {path}: {name} is given by hand alone, as {flag_of(name)}")
+    for name in TOLD:
+        values.pop(name, None)
+    return check_values(values, cls, f"recipe {path}")
+
+
+def read_told(path: str) -> tuple[dict[str, dict], dict[str, str]]:
+    """What a recipe tells of its source: ({source: {setting: its value there}}, {setting: why ours
+    is another}).
+
+    Both are empty where there is no source. A setting that this project lacks has a name of its
+    own.
+    """
+    values = toml_values(path)
+    return values.get("published", {}), values.get("deviations", {})
+
+
+def toml_values(path: str) -> dict:
+    """All that a recipe file holds; a UserError if it is not TOML, or tells its source otherwise
+    than in tables.
+    """
     try:
         with open(path, encoding="utf-8-sig") as file:  # Windows puts a byte order mark before it
             values = tomllib.loads(file.read())
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, brackets without end
         raise UserError(f"recipe {path}: {error}") from None
-    for name in BY_HAND & set(values):
-        raise UserError(f"recipe {path}: {name} is given by hand alone, as {flag_of(name)}")
-    return check_values(values, cls, f"recipe {path}")
+    for name in TOLD:
+        if not isinstance(values.get(name, {}), dict):
+            raise UserError(f"recipe {path}: {name} = {values[name]!r} is not a table")
+    for source, settings in values.get("published", {}).items():
+        if not isinstance(settings, dict):
+            raise UserError(
+                f'recipe {path}: {source} needs a table of its source, [published."..."]'
+            )
+    for name, why in values.get("deviations", {}).items():
+        if not isinstance(why, str):
+            raise UserError(f"recipe {path}: deviations: {name} = {why!r} is not a reason in words")
+    return values
 
 
 def check_values(values: dict, cls, where: str) -> dict:

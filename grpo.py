@@ -3,7 +3,6 @@
 Tensors in, tensors out, no model inside.
 
 Shapes: P prompts, G rollouts a group, B rows of a micro-batch, T tokens of its longest response.
-Rows have lengths; what stands beyond a row's length is never read.
 
     GRPO                                                 Dr. GRPO
     A_i  = (r_i - mean r) / (std r + eps)      [1]       A_i  = r_i - mean r
@@ -16,57 +15,35 @@ eq. 3); Dr. GRPO: arXiv 2503.20783, section 3.
 `B` above is the number of rollouts of the whole optimizer step. All sums over the step are divided
 by numbers that are counted once, before the step is cut into micro-batches (`Denominators`), so the
 cut cannot change the gradient.
+
+Rows have lengths. Beyond a row's length callers put zeros, into the log-probs of every side and
+into entropies. The weights of `token_weights` are 0 there, so a sum over weighted tokens does not
+read what stands there, if it is finite. What sums a whole row without weights relies on the zeros:
+the ratios and the KL of whole sequences in estimators.py.
+
+Other choices for A, m and the KL term, by the names of their papers, are in estimators.py.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-
-from config import UserError
 
 STD_EPS = 1e-6  # in reward units: keeps a group of nearly equal rewards from dividing by zero
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One of the things that people call GRPO: three choices."""
+    """What GRPO and Dr. GRPO choose."""
 
     divide_by_std: bool  # place [1]
-    normaliser: str  # place [2]: sequence_mean | constant | token_mean | sequence_sum
-    ratio: str = "token"  # token | sequence | sequence_mean
+    normaliser: str  # place [2]: a case of token_weights
 
 
 LOSSES = {
     "grpo": Loss(divide_by_std=True, normaliser="sequence_mean"),
     "dr_grpo": Loss(divide_by_std=False, normaliser="constant"),
-    # DAPO, verl's default.
-    "token_mean": Loss(divide_by_std=True, normaliser="token_mean"),
-    "sequence_sum": Loss(divide_by_std=True, normaliser="sequence_sum"),
-    # R1-Zero's equation 1, and GSPO (arXiv 2507.18071).
-    "sequence_ratio": Loss(divide_by_std=True, normaliser="sequence_mean", ratio="sequence"),
-    "gspo": Loss(divide_by_std=True, normaliser="sequence_mean", ratio="sequence_mean"),
 }
 NORMALISERS = ("sequence_mean", "constant", "token_mean", "sequence_sum")
-
-
-def choose(name: str, std: str = "auto", normaliser: str = "auto") -> Loss:
-    """A loss by name.
-
-    `std` (on | off) and `normaliser` switch either place alone, `auto` keeps the name's own.
-    """
-    if name not in LOSSES:
-        raise UserError(f"unknown loss {name!r}: choose {', '.join(LOSSES)}")
-    if std not in ("auto", "on", "off") or normaliser not in ("auto", *NORMALISERS):
-        raise UserError(
-            f"--std {std} --normaliser {normaliser}: choose auto, on, off and auto, "
-            f"{', '.join(NORMALISERS)}"
-        )
-    loss = LOSSES[name]
-    if std != "auto":
-        loss = replace(loss, divide_by_std=std == "on")
-    if normaliser != "auto":
-        loss = replace(loss, normaliser=normaliser)
-    return loss
 
 
 def advantages(rewards: torch.Tensor, divide_by_std: bool) -> torch.Tensor:
@@ -86,7 +63,7 @@ def advantages(rewards: torch.Tensor, divide_by_std: bool) -> torch.Tensor:
 
 
 def equal_groups(rewards: torch.Tensor) -> torch.Tensor:
-    """Which groups teach nothing, all rewards being equal: rewards [P, G] to bool [P]."""
+    """Which groups have equal rewards, so that none of them tells anything: [P, G] to bool [P]."""
     return (rewards == rewards[:, :1]).all(dim=1)
 
 
@@ -120,46 +97,20 @@ def token_weights(
     return mask / step.rows
 
 
-def importance_ratio(logprobs, old_logprobs, lengths, kind: str) -> torch.Tensor:
-    """pi / pi_old per token [B, T], or of the whole response, then [B, 1].
+def clip(ratio, A, clip_low: float, clip_high: float):
+    """PPO's pessimistic bound (arXiv 1707.06347, eq. 7), for advantages of either sign.
 
-    kind: token | sequence | sequence_mean, which takes the |o|-th root.
+    Returns (objective, where the bound holds, so that there is no gradient), in one shape.
     """
-    difference = logprobs - old_logprobs  # 0 beyond a row's length on both sides
-    if kind == "token":
-        return difference.exp()
-    total = difference.sum(dim=1, keepdim=True)
-    if kind == "sequence_mean":
-        total = total / lengths[:, None]
-    # A sum over 1,000 tokens can pass 88, where exp overflows and gradients are NaN.
-    return total.clamp(-20, 20).exp()
+    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
+    objective = torch.minimum(ratio * A, bounded * A)
+    return objective, bounded * A < ratio * A
 
 
-def bound(ratio, clip_low: float, clip_high: float) -> torch.Tensor:
-    """The ratio, held between 1 - clip_low and 1 + clip_high."""
-    return ratio.clamp(1 - clip_low, 1 + clip_high)
-
-
-def clips(ratio, A, clip_low: float, clip_high: float) -> torch.Tensor:
-    """Where PPO's bound holds, so that a token has no gradient: bool, in the shape of ratio * A."""
-    return bound(ratio, clip_low, clip_high) * A < ratio * A
-
-
-def kl_estimate(logprobs, ref_logprobs, kind: str) -> torch.Tensor:
-    """Estimates of KL(pi || ref) from samples of pi, per token (J. Schulman, "Approximating KL
-    divergence", 2020).
-
-    k1 = log pi/ref, unbiased, can be negative; as a *loss* its on-policy expected gradient is 0.
-    k2 = k1^2 / 2. k3 = ref/pi - 1 - log ref/pi: never negative, what DeepSeekMath puts into the
-    loss.
-    """
-    log_ratio = ref_logprobs - logprobs
-    if kind == "k1":
-        return -log_ratio
-    if kind == "k2":
-        return log_ratio.square() / 2
-    assert kind == "k3", kind
-    return log_ratio.exp() - 1 - log_ratio
+def token_surrogate(logprobs, old_logprobs, A, lengths, clip_low: float, clip_high: float):
+    """m_it: a ratio and a clip of each token's own; what `clip` returns, [B, T]."""
+    difference = logprobs - old_logprobs
+    return clip(difference.exp(), A, clip_low, clip_high)
 
 
 def policy_loss(
@@ -167,34 +118,26 @@ def policy_loss(
     old_logprobs,
     advantage,
     lengths,
-    loss: Loss,
+    loss,
     step: Denominators,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
-    ref_logprobs=None,
-    kl_coef: float = 0.0,
-    kl_kind: str = "k3",
+    surrogate=token_surrogate,
 ):
     """The loss of a micro-batch, and what to log of it.
 
-    logprobs, old_logprobs, ref_logprobs: [B, T], 0 beyond a row's length; advantage, lengths: [B].
-    Returns (scalar loss, {"clipped": clipped tokens, "kl": summed KL estimate}), sums over the
-    response tokens. The stop token is the last of a response's tokens, an action like the others.
+    logprobs, old_logprobs: [B, T], 0 beyond a row's length; lengths: [B]; advantage: [B], one for
+    the whole response, or [B, T]. loss: a Loss, or an Estimator, of which the normaliser is read;
+    surrogate: what makes the objective of each token. Returns (scalar loss, {"clipped": how many
+    response tokens the bound holds, a tensor}). The stop token is the last of a response's tokens,
+    an action like the others.
     """
     B, T = logprobs.shape
-    assert old_logprobs.shape == (B, T) and advantage.shape == lengths.shape == (B,)
-    A = advantage[:, None]
+    assert old_logprobs.shape == (B, T) and lengths.shape == (B,)
+    assert advantage.shape in ((B,), (B, T))
+    A = advantage if advantage.dim() == 2 else advantage[:, None]
     weights = token_weights(lengths, T, loss.normaliser, step)
-    ratio = importance_ratio(logprobs, old_logprobs, lengths, loss.ratio)
-    bounded = bound(ratio, clip_low, clip_high)
-    # PPO's pessimistic bound (arXiv 1707.06347, eq. 7), for advantages of either sign.
-    objective = torch.minimum(ratio * A, bounded * A)
+    objective, clipped = surrogate(logprobs, old_logprobs, A, lengths, clip_low, clip_high)
     total = -(objective * weights).sum()
-    with torch.no_grad():
-        clipped = clips(ratio, A, clip_low, clip_high).expand(B, T) * (weights > 0)
-        kl = torch.zeros(())
-    if kl_coef:
-        estimate = kl_estimate(logprobs, ref_logprobs, kl_kind)
-        total = total + kl_coef * (estimate * weights).sum()
-        kl = (estimate.detach() * (weights > 0)).sum()
-    return total, {"clipped": clipped.sum().item(), "kl": kl.item()}
+    clipped = clipped.expand(B, T) & (weights > 0)
+    return total, {"clipped": clipped.sum()}

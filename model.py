@@ -37,9 +37,10 @@ from engine.attention import (
     Packed,
     PackedAfterPrompt,
     has_packed_kernel,
+    rows_and_places,
 )
-from engine.batches import LOGITS_BYTES, micro_batches
-from engine.device import pick_dtype
+from engine.batches import LOGITS_BYTES, logits_positions, micro_batches
+from engine.device import on_device, pick_dtype
 from storage import folders, model_folder
 
 CACHED_BYTES = 2**21  # fp32 logits that are worked on at a time on a CPU
@@ -214,6 +215,7 @@ class MLP(nn.Module):
 
     def forward(self, x):
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        # A saved folder says silu: with another activation only this code computes it rightly.
         return self.down_proj(F.silu(gate) * up)
 
 
@@ -239,6 +241,7 @@ class Transformer(nn.Module):
         self.stop_ids = ()
         self.source = None  # of a loaded model: its config, and what its folder says of it
         self.recompute = False  # gradient checkpointing: of a layer only the input is kept
+        self.logits_bytes = None  # of the largest fp32 tensor [positions, V]; None: LOGITS_BYTES
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -279,11 +282,18 @@ class Transformer(nn.Module):
             cache.lengths[:B] += T
         return self.head(hidden).unflatten(0, (B, T))
 
-    def head(self, hidden):
-        """Hidden states [..., C] to logits [..., V], in the compute type."""
+    @property
+    def head_weight(self):
+        """The matrix [V, C] of the head: the embedding's own where they are tied."""
         tied = self.config.tie_word_embeddings
-        weight = self.embed_tokens.weight if tied else self.lm_head.weight
-        return F.linear(hidden, weight)
+        return self.embed_tokens.weight if tied else self.lm_head.weight
+
+    def head(self, hidden, weight=None):
+        """Hidden states [..., C] to logits [..., V], in the compute type.
+
+        weight: stands in for the head's own.
+        """
+        return F.linear(hidden, self.head_weight if weight is None else weight)
 
     def hidden(self, ids, attention):
         """Final hidden states [N, C] of N tokens; `attention` says which of them see which."""
@@ -327,43 +337,118 @@ class Transformer(nn.Module):
 class PickedLogprobs(torch.autograd.Function):
     """log softmax(logits / temperature) at the target ids; logits [N, V].
 
-    The second result is the entropy of each row's distribution, without gradient. The gradient is
-    written out, because autograd's way keeps several fp32 tensors [N, V]: of a log-probability it
-    is one-hot(target) - softmax, over the temperature. On a CPU a few rows at a time are in fp32.
+    The second result is the entropy H of each row's distribution. The gradients are written out,
+    because autograd's way keeps several fp32 tensors [N, V].
     """
 
     @staticmethod
     def forward(ctx, logits, targets, temperature: float):
-        ctx.save_for_backward(logits, targets)
         ctx.temperature = temperature
-        picked = []
-        entropy = []
-        for rows, wanted in in_parts(logits, targets):
-            logprobs = tempered(rows, temperature).log_softmax(1)
-            picked.append(logprobs.gather(1, wanted[:, None])[:, 0])
-            entropy.append(-logprobs.exp().mul_(logprobs).sum(1))
-        entropy = torch.cat(entropy)
-        ctx.mark_non_differentiable(entropy)
-        return torch.cat(picked), entropy
+        ctx.set_materialize_grads(False)  # None is the gradient of what the loss does not read
+        picked, entropy = picked_logprobs(logits, targets, temperature)
+        ctx.save_for_backward(logits, targets, entropy)
+        return picked, entropy
 
     @staticmethod
-    def backward(ctx, gradient, _):
-        logits, targets = ctx.saved_tensors
-        gradient = (gradient / ctx.temperature)[:, None]  # (N, 1)
-        found = torch.empty_like(logits)
-        done = 0
-        for rows, wanted in in_parts(logits, targets):
-            part = slice(done, done + len(rows))
-            of_rows = tempered(rows, ctx.temperature).softmax(1)
-            of_rows.mul_(-gradient[part])
-            of_rows.scatter_add_(1, wanted[:, None], gradient[part])
-            found[part] = of_rows
-            done += len(rows)
+    def backward(ctx, of_picked, of_entropy):
+        logits, targets, entropy = ctx.saved_tensors
+        found = logits_gradient(logits, targets, ctx.temperature, of_picked, entropy, of_entropy)
         return found, None, None
+
+
+class LogprobsInChunks(torch.autograd.Function):
+    """The same from hidden states [N, C], `size` of them at a time, so that no logits are kept.
+
+    Backward computes a chunk's logits anew. weight: the head's; its gradients from the chunks add
+    up in fp32, because in bf16 a sum of twenty would lose what each of the last ones adds.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, targets, temperature: float, model, size: int):
+        ctx.set_materialize_grads(False)
+        ctx.settings = (temperature, model, size)
+        chunks = []
+        for states, wanted in zip(hidden.split(size), targets.split(size)):
+            chunks.append(picked_logprobs(model.head(states, weight), wanted, temperature))
+        picked, entropy = (torch.cat(parts) for parts in zip(*chunks))
+        ctx.save_for_backward(hidden, weight, targets, entropy)
+        return picked, entropy
+
+    @staticmethod
+    def backward(ctx, of_picked, of_entropy):
+        hidden, weight, targets, entropy = ctx.saved_tensors
+        temperature, model, size = ctx.settings
+        of_hidden = []
+        of_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        for begin in range(0, len(hidden), size):
+            chunk = slice(begin, begin + size)
+            states = hidden[chunk].detach().requires_grad_()
+            head = weight.detach().requires_grad_()
+            with torch.enable_grad():
+                logits = model.head(states, head)
+            of_logits = logits_gradient(
+                logits.detach(),
+                targets[chunk],
+                temperature,
+                None if of_picked is None else of_picked[chunk],
+                entropy[chunk],
+                None if of_entropy is None else of_entropy[chunk],
+            )
+            of_states, of_head = torch.autograd.grad(logits, (states, head), of_logits)
+            of_hidden.append(of_states)
+            of_weight += of_head
+            del of_head, of_logits, logits  # before the next chunk's
+        return torch.cat(of_hidden), of_weight.to(weight.dtype), None, None, None, None
+
+
+def picked_logprobs(logits, targets, temperature: float):
+    """(log-probabilities of the targets, entropies) [N], fp32, of logits [N, V].
+
+    On a CPU a few rows at a time are in fp32.
+    """
+    picked = []
+    entropy = []
+    for rows, wanted in in_parts(logits, targets):
+        logprobs = tempered(rows, temperature).log_softmax(1)
+        picked.append(logprobs.gather(1, wanted[:, None])[:, 0])
+        entropy.append(-logprobs.exp().mul_(logprobs).sum(1))
+    return torch.cat(picked), torch.cat(entropy)
+
+
+def logits_gradient(logits, targets, temperature: float, of_picked, entropy, of_entropy):
+    """The gradient of logits [N, V] from those of the log-probabilities and the entropies [N].
+
+    Of a log-probability it is one-hot(target) - p, of the entropy H it is -p (log p + H), with
+    p = softmax, both over the temperature. None is the gradient of what the loss does not read.
+    """
+    if of_picked is None:
+        of_picked = torch.zeros_like(entropy)
+    gradient = (of_picked / temperature)[:, None]  # (N, 1)
+    found = torch.empty_like(logits)
+    done = 0
+    for rows, wanted in in_parts(logits, targets):
+        part = slice(done, done + len(rows))
+        if of_entropy is None:
+            of_rows = tempered(rows, temperature).softmax(1)
+            of_rows.mul_(-gradient[part])
+        else:
+            slope = (of_entropy[part] / temperature)[:, None]  # (N, 1)
+            logprobs = tempered(rows, temperature).log_softmax(1)
+            # In place: no third fp32 tensor [N, V], which the memory plan does not count.
+            of_rows = logprobs + entropy[part][:, None]
+            of_rows.mul_(-slope)
+            of_rows.sub_(gradient[part])
+            of_rows.mul_(logprobs.exp_())
+        of_rows.scatter_add_(1, wanted[:, None], gradient[part])
+        found[part] = of_rows
+        done += len(rows)
+    return found
 
 
 def tempered(logits, temperature: float):
     """Logits over the temperature, in fp32."""
+    if temperature == 1.0:
+        return logits.float()
     # A tensor of one number makes the quotient fp32 in one pass; a plain number would not.
     divisor = torch.full((1,), temperature, dtype=torch.float32, device=logits.device)
     return (logits / divisor).float()
@@ -378,11 +463,14 @@ def in_parts(logits, targets):
 
 
 def token_logprobs(model: Transformer, hidden, targets, temperature: float):
-    """(log-probability with gradient, entropy without) of target ids [N], fp32.
+    """(log-probability, entropy) of target ids [N], fp32, both with gradient.
 
-    hidden: [N, C], the states that predict them.
+    hidden: [N, C], the states that predict them, any number: the memory is bounded.
     """
-    return PickedLogprobs.apply(model.head(hidden), targets, temperature)
+    size = logits_positions(model.config.vocab_size, model.logits_bytes or LOGITS_BYTES)
+    if len(hidden) <= size:
+        return PickedLogprobs.apply(model.head(hidden), targets, temperature)
+    return LogprobsInChunks.apply(hidden, model.head_weight, targets, temperature, model, size)
 
 
 def response_logprobs(
@@ -393,12 +481,12 @@ def response_logprobs(
 ):
     """Log-probabilities of given responses, the trainer's side of what the sampler drew.
 
-    prompts, responses: B lists of ids. Returns (logprobs [B, T] with gradient, entropy [B, T]
-    without), T the longest response, both fp32 and 0 beyond a row's length. Rows are packed where
-    there is a kernel for it, else padded on the right, which cannot reach back through causal
+    prompts, responses: B lists of ids. Returns (logprobs [B, T], entropy [B, T]), T the longest
+    response, both with gradient, in fp32 and 0 beyond a row's length. Rows are packed where there
+    is a kernel for it, else padded on the right, which cannot reach back through causal
     attention. The head runs on response positions alone, on so many at a time that no
-    [positions, V] tensor exceeds LOGITS_BYTES; if that takes several chunks, backward computes
-    each anew.
+    [positions, V] tensor exceeds `model.logits_bytes`; if that takes several chunks, backward
+    computes each anew.
     """
     assert all(prompts) and all(responses), "an empty prompt or response has no log-probability"
     # The last response id is only ever a target.
@@ -407,7 +495,7 @@ def response_logprobs(
     hidden = model.hidden(ids, causal(rows, model))
     # A response's first id is predicted by the last one of its prompt.
     first = [start + len(prompt) - 1 for start, prompt in zip(begin, prompts)]
-    return at_responses(model, hidden, first, responses, temperature)
+    return logprobs_at(model, predicting(hidden, first, responses), responses, temperature)
 
 
 class SharedPrompts:
@@ -471,6 +559,10 @@ class SharedPrompts:
         self, prompts: list[list[int]], responses: list[list[int]], temperature: float = 1.0
     ):
         """What `model.response_logprobs` returns, for some of these prompts."""
+        return logprobs_at(self.model, self.states(prompts, responses), responses, temperature)
+
+    def states(self, prompts: list[list[int]], responses: list[list[int]]):
+        """The hidden states [N, C] that predict the N ids of these responses, row after row."""
         model = self.model
         begin = [self.begin[tuple(prompt[:-1])] for prompt in prompts]
         before = [len(prompt) - 1 for prompt in prompts]
@@ -482,7 +574,7 @@ class SharedPrompts:
             heads = model.config.num_attention_heads
             attention = AfterPrompt(self.kept, begin, before, max(lengths), heads, model.dtype)
         ids, first = laid_out(rows, model)
-        return at_responses(model, model.hidden(ids, attention), first, responses, temperature)
+        return predicting(model.hidden(ids, attention), first, responses)
 
     def backward(self) -> None:
         """Send the gradients of the prompts' keys and values through the prompts."""
@@ -507,12 +599,12 @@ def laid_out(rows: list[list[int]], model: Transformer):
     lengths = [len(row) for row in rows]
     if model.packs:
         begin = [0, *itertools.accumulate(lengths)][:-1]
-        ids = [i for row in rows for i in row]
+        ids = [*itertools.chain(*rows)]
     else:
         width = max(lengths)
-        begin = range(0, len(rows) * width, width)
+        begin = [*range(0, len(rows) * width, width)]
         ids = [i for row in rows for i in row + [0] * (width - len(row))]
-    return torch.tensor(ids, device=model.device), begin
+    return on_device(ids, model.device), begin
 
 
 def causal(rows: list[list[int]], model: Transformer):
@@ -523,42 +615,30 @@ def causal(rows: list[list[int]], model: Transformer):
     return Causal(len(rows), max(lengths), model.device)
 
 
-def at_responses(model: Transformer, hidden, first, responses: list[list[int]], temperature: float):
-    """(logprobs [B, T], entropy [B, T]) of response ids from hidden states [N, C].
+def predicting(hidden, first, responses: list[list[int]]):
+    """Of hidden states [.., C] those [N, C] that predict the N ids of responses, row after row.
 
     first: of each row, the token that predicts the first id of its response; those that predict
     the others come after it.
     """
-    sources = []  # the token that predicts each response id
-    places = []  # (row, t) of each response id; masks come from lengths
-    targets = []
-    for row, response in enumerate(responses):
-        sources += range(first[row], first[row] + len(response))
-        places += [(row, t) for t in range(len(response))]
-        targets += response
-    sources, targets = (torch.tensor(x, device=model.device) for x in (sources, targets))
-    picked, entropy = in_chunks(model, hidden[sources], targets, temperature)
-    row, t = torch.tensor(places, device=model.device).T
-    empty = torch.zeros(len(responses), max(map(len, responses)), device=model.device)
-    return empty.index_put((row, t), picked), empty.index_put((row, t), entropy)
+    lengths = [len(response) for response in responses]
+    row, t = rows_and_places(lengths, hidden.device)
+    return hidden[on_device(first, hidden.device)[row] + t]
 
 
-def in_chunks(model: Transformer, hidden, targets, temperature: float):
-    """`token_logprobs` of any number of positions, with bounded memory."""
-    size = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
-    if len(hidden) <= size:
-        return token_logprobs(model, hidden, targets, temperature)
-    chunks = []
-    for part, wanted in zip(hidden.split(size), targets.split(size)):
-        chunks.append(
-            recompute_in_backward(
-                *(token_logprobs, model, part, wanted, temperature),
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-        )
-    picked, entropy = zip(*chunks)
-    return torch.cat(picked), torch.cat(entropy)
+def logprobs_at(model: Transformer, states, responses: list[list[int]], temperature: float):
+    """(logprobs [B, T], entropy [B, T]) of response ids from the states [N, C] before them."""
+    targets = on_device([*itertools.chain(*responses)], model.device)
+    picked, entropy = token_logprobs(model, states, targets, temperature)
+    return in_rows(picked, responses), in_rows(entropy, responses)
+
+
+def in_rows(values, responses: list[list[int]]):
+    """A number for each response id, [N], as rows [B, T]; 0 beyond a row's length."""
+    lengths = [len(response) for response in responses]
+    row, t = rows_and_places(lengths, values.device)  # masks come from lengths
+    empty = torch.zeros(len(responses), max(lengths), device=values.device)
+    return empty.index_put((row, t), values)
 
 
 @dataclass(frozen=True)
@@ -597,7 +677,7 @@ def look(
 
 def look_at(model: Transformer, states, targets, temperature: float, k: int) -> Look:
     """The Look at target ids [T] from the states [T, C] that predict them."""
-    size = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
+    size = logits_positions(model.config.vocab_size, LOGITS_BYTES)
     parts = []
     for some, wanted in zip(states.split(size), targets.split(size)):
         logprobs = tempered(model.head(some), temperature).log_softmax(1)

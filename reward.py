@@ -6,7 +6,8 @@ task's checker (tasks/), whatever the format around it.
 Rewards and the sources of their numbers: `r1` (R1-Zero, arXiv 2501.12948, section 2.2.2),
 `r1_language` (R1, the same paper, 2.3.2), `dr_grpo` (2503.20783; on boxes also SimpleRL-Zoo's 1 or
 0, 2503.18892), `tinyzero` (Jiayi-Pan/TinyZero), `simplerl` (hkust-nlp/simpleRL-reason, v0),
-`logic_rl` (2502.14768), `terse` (ours). A reward of your own is one function and one line in
+`logic_rl` (2502.14768), `terse` (ours). `tinyzero-original` and `logic_rl-original` pay as those
+two systems' own code does, holes included. A reward of your own is one function and one line in
 REWARDS.
 
 A response is what follows the prompt, without special tokens. Most templates end in `<think>`, so
@@ -29,12 +30,15 @@ model has to judge.
 """
 
 import re
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from config import UserError
 from grader import last_boxed
 from tasks import Problem, check
+from tasks.countdown import check_as_tinyzero
+from tasks.knights import roles_as_logic_rl, roles_of
 
 
 @dataclass(frozen=True)
@@ -302,6 +306,90 @@ REWARDS: dict[str, Callable] = {
     "terse": terse,
 }
 
+# ---------------------------------------------------------------- with the published holes
+#
+# What two systems' own code pays, for runs that are to be repeated as they were. These rules look
+# for the answer by themselves, ask nothing of the thinking, and pay a response that hit the length
+# limit like any other. Accuracy is what it is under every reward. docs/rewards.md: string by
+# string, what the original functions pay and what the rules above do.
+
+
+def tinyzero_original(response: str, problem: Problem) -> tuple[float, float]:
+    """TinyZero's rule: 1 for a right answer, 0.1 for any other `<answer>`, on the last line alone.
+
+    Of several the last counts. Signs, decimals, `**` and `//` are arithmetic there.
+    """
+    _, _, line = response.rpartition("\n")
+    answer = last_block(line)
+    if answer is None:
+        return 0.0, 0.0
+    if check_as_tinyzero(answer, problem):
+        return 1.0, 0.0
+    return 0.1, 0.1
+
+
+def logic_rl_original(response: str, problem: Problem) -> tuple[float, float]:
+    """Logic-RL's rule: 3, -0.5, -1 or -3, whatever else stands around the tags and in them.
+
+    The format is each of the four tags once, in order, the prompt's `<think>` being the first.
+    """
+    text = "<think>" + response
+    places = [text.find(tag) for tag in TAGS]
+    once = all(text.count(tag) == 1 for tag in TAGS)
+    if not once or places != sorted(places):
+        return -3.0, -1.0
+    roles = roles_as_logic_rl(last_block(text), problem.facts["names"])
+    if roles is None:
+        return -1.0, 1.0
+    if roles == roles_of(problem):
+        return 3.0, 1.0
+    return -0.5, 1.0
+
+
+def last_block(text: str) -> str | None:
+    """What the last `<answer>...</answer>` holds, found from the left; None if there is none."""
+    found = None
+    start = text.find("<answer>")
+    while start >= 0:
+        first = start + len("<answer>")
+        end = text.find("</answer>", first)
+        if end < 0:
+            break
+        found = text[first:end].strip()
+        start = text.find("<answer>", end)
+    return found
+
+
+ORIGINALS: dict[str, Callable] = {
+    "tinyzero-original": tinyzero_original,
+    "logic_rl-original": logic_rl_original,
+}
+# The one task that each of them reads.
+TASK_OF_ORIGINAL = {"tinyzero-original": "countdown", "logic_rl-original": "kk"}
+NAMES = ChainMap(REWARDS, ORIGINALS)  # what can be chosen; a name that is added above is in it
+
+
+def check_task(name: str, task: str) -> None:
+    """A UserError if a reward does not read the answers of a task (countdown:4, kk, ...)."""
+    kind, _, _ = task.partition(":")
+    own = TASK_OF_ORIGINAL.get(name, kind)
+    if kind != own:
+        raise UserError(f"reward {name} reads answers to {own} alone, not to {kind}")
+
+
+def can_be_negative(name: str) -> bool:
+    """Whether the reward `name` pays less than 0 for a response without a right answer."""
+    # An original pays within the bounds of the rule without its holes.
+    rule = REWARDS[name.removesuffix("-original")]
+    for response in ("", "so </think> <answer>1</answer>"):
+        reading = read_response(response)
+        for parsed in (False, True):
+            total, _ = rule(False, parsed, reading)
+            if total < 0:
+                return True
+    return False
+
+
 # ---------------------------------------------------------------- the score of a response
 
 
@@ -311,11 +399,10 @@ def score(
     """What `response` earns under the reward `name`, its answer read in `style`.
 
     A response that hit the length limit (`finished` False) is not accurate, and no part of its
-    reward is above 0. UserError for an unknown name or style.
+    reward is above 0, but under ORIGINALS. UserError for an unknown name or style.
     """
-    if name not in REWARDS:
-        raise UserError(f"unknown reward {name!r}: choose {', '.join(REWARDS)}")
-    rule = REWARDS[name]
+    if name not in REWARDS and name not in ORIGINALS:
+        raise UserError(f"unknown reward {name!r}: choose {', '.join(NAMES)}")
     reading = read_response(response, style)
     if reading.answer is None:
         right = False
@@ -323,6 +410,13 @@ def score(
         why = reading.fault
     else:
         right, parsed, why = check(reading.answer, problem)
+    if name in ORIGINALS:
+        check_task(name, problem.task)
+        total, format_part = ORIGINALS[name](response, problem)
+        if not finished:
+            why = "hit the length limit"
+        return Reward(total, float(right and finished), format_part, f"{why}; paid as published")
+    rule = REWARDS[name]
     total, format_part = rule(right, parsed, reading)
     if not finished:
         return Reward(min(total, 0.0), 0.0, min(format_part, 0.0), "hit the length limit")

@@ -4,16 +4,18 @@
     python train.py --loss grpo --seed 1 --out runs/grpo
     python train.py --resume runs/grpo
 
-Read `train_step` first. Above it stand the settings, below it the parts of a step in their order,
-then the training around the steps, then how a run is opened.
+Read `train_step` first. Below it stand the parts of a step in their order, then the training around
+the steps, how a run is opened, and last the settings.
 
 A step is a pure function of the weights, the optimizer's state, the seed and the step's number:
 problems and draws are seeded by (seed, step). So a checkpoint needs no random generator's state,
 and a resumed run repeats an undisturbed one (on a GPU up to rounding: the backward pass of its
 attention adds in no fixed order).
 
-Left out on purpose: several GPUs, asynchronous sampling, a value network.
+Left out on purpose: several GPUs, asynchronous sampling.
 """
+
+from __future__ import annotations
 
 import json
 import math
@@ -22,15 +24,17 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+import estimators
 import grpo
 import model as lm
+import ppo
 import reward
 import sample
 import tasks
@@ -48,338 +52,17 @@ from config import (
 from engine import memory
 from engine.batches import micro_batches
 from engine.decoder import Decoder
-from engine.device import DTYPES, default_budget, pick_device, pick_dtype
+from engine.device import DTYPES, default_budget, on_device, pick_device, pick_dtype
 from engine.optimizer import MasterAdamW
 from engine.plan import out_of_memory, plan_memory, ran_out
 from eval import evaluate
 from evaluation import benchmarks, ending, logs, metrics, page, tokens
-from evaluation.metrics import SUMMED
 from reward import STYLES
 from storage import pinned, runs, sources
 from storage.folders import new_folder, write_file
 from tasks import files
 
-# ---------------------------------------------------------------- settings
-
-# The headings of --help.
-WHAT = "model, problems and reward"
-LOSS = "loss"
-SIZE = "size of a step, and how many"
-RUN = "the run"
-EVALUATION = "evaluation"
-MACHINE = "memory and speed"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The settings of a training run; its folder keeps them in config.json."""
-
-    # What is learned.
-    model: str = setting("base", "model folder or hub id to start from", group=WHAT)
-    task: str = setting(
-        "countdown",
-        "countdown, kk, arithmetic, sums or words, with a size if you like (countdown:4, kk:3-7), "
-        "or math",
-        group=WHAT,
-    )
-    data: str | None = setting(
-        None,
-        f"file of problems (JSON lines, a JSON array, parquet), or {' or '.join(pinned.TRAINING)}, "
-        "which are fetched once; with --task math answers count by value, else as they stand",
-        group=WHAT,
-    )
-    question_field: str = setting(
-        "",
-        "field of --data that holds the question; by default it is found",
-        group=WHAT,
-        more=True,
-    )
-    answer_field: str = setting(
-        "",
-        "field of --data that holds the answer, as reward_model.ground_truth; by default it is "
-        "found",
-        group=WHAT,
-        more=True,
-    )
-    levels: str = setting(
-        "",
-        "levels of --data that are taken, as 3,4,5 or 3-5; by default all",
-        group=WHAT,
-        more=True,
-    )
-    template: str = setting("short", "prompt template", choices=tasks.TEMPLATES, group=WHAT)
-    stop: tuple[str, ...] = setting(
-        (),
-        "end a response whose text ends in this string, beside the template's own; may be given "
-        "more than once",
-        group=WHAT,
-        more=True,
-    )
-    reward: str = setting("dr_grpo", "rule reward", choices=reward.REWARDS, group=WHAT)
-    answer_style: str = setting(
-        "auto",
-        "where in a response the answer stands",
-        choices=STYLES,
-        group=WHAT,
-        more=True,
-    )
-
-    # The loss.
-    loss: str = setting("dr_grpo", "loss", choices=grpo.LOSSES, group=LOSS)
-    std: str = setting(
-        "auto",
-        "divide advantages by the group's standard deviation",
-        choices=("auto", "on", "off"),
-        group=LOSS,
-    )
-    normaliser: str = setting(
-        "auto",
-        "what a row's summed loss is divided by",
-        choices=("auto", *grpo.NORMALISERS),
-        group=LOSS,
-    )
-    clip_low: float = setting(
-        0.2, "ratios below 1 - this are clipped", at_least=0, group=LOSS, more=True
-    )
-    clip_high: float = setting(
-        0.2, "ratios above 1 + this are clipped", at_least=0, group=LOSS, more=True
-    )
-    kl_coef: float = setting(
-        0.0,
-        "weight of the KL term to the starting model; 0 keeps no reference model",
-        at_least=0,
-        group=LOSS,
-    )
-    kl_kind: str = setting(
-        "k3", "estimator of the KL term", choices=("k1", "k2", "k3"), group=LOSS, more=True
-    )
-
-    # The size of a step.
-    steps: int = setting(80, "steps", at_least=1, group=SIZE)
-    prompts_per_step: int = setting(16, "problems per step", at_least=1, group=SIZE)
-    group_size: int = setting(
-        16,
-        "responses per problem",
-        at_least=2,
-        why="a group of one has no advantage",
-        group=SIZE,
-    )
-    updates_per_step: int = setting(
-        1,
-        "optimizer steps that a step's groups are divided among",
-        at_least=1,
-        group=SIZE,
-        more=True,
-    )
-    max_new_tokens: int = setting(256, "longest response, tokens", at_least=1, group=SIZE)
-    temperature: float = setting(
-        1.0, "of the sampler, and of the trainer's log-probs", above=0, group=SIZE
-    )
-    top_k: int = setting(0, "refused: see top_p", group=SIZE, more=True)
-    top_p: float = setting(
-        1.0,
-        "refused: the trainer's distribution is not cut off, the sampler's must not be either",
-        group=SIZE,
-        more=True,
-    )
-    lr: float = setting(3e-4, "learning rate after warm-up", at_least=0, group=SIZE)
-    lr_schedule: str = setting(
-        "constant",
-        "what the learning rate does after warm-up: constant, or linear, which falls towards 0 "
-        "after --steps",
-        choices=("constant", "linear"),
-        group=SIZE,
-        more=True,
-    )
-    warmup: int = setting(5, "steps of linear warm-up", at_least=0, group=SIZE, more=True)
-    weight_decay: float = setting(
-        0.0, "AdamW's decoupled weight decay", at_least=0, group=SIZE, more=True
-    )
-    clip_norm: float = setting(1.0, "largest gradient norm", above=0, group=SIZE, more=True)
-
-    # The run.
-    out: str | None = setting(None, "run folder; by default a new one under runs/", group=RUN)
-    seed: int = setting(0, "seed of problems and draws", group=RUN)
-    device: str = setting("auto", "auto, cpu or cuda", group=RUN)
-    dtype: str = setting(
-        "auto",
-        "compute type, beside fp32 weights: auto takes bf16 where that is faster",
-        choices=("auto", *DTYPES),
-        group=MACHINE,
-    )
-    recipe: str | None = setting(None, "TOML file of settings; flags beat it", group=RUN)
-    resume: str | None = setting(
-        None,
-        "run folder to go on with; beside it --steps, --lr, --device and what is the machine's: "
-        "--token-budget, --slots, --memory-gb, --gradient-checkpointing, --offload-optimizer, "
-        "--keep, and where --data, --eval-data, --data-dir and --model are now",
-        group=RUN,
-    )
-    save_every: int = setting(20, "steps between checkpoints", at_least=1, group=RUN, more=True)
-    keep: int = setting(
-        2,
-        "newest checkpoints that are kept, the last among them; 0 keeps all",
-        at_least=0,
-        group=RUN,
-        more=True,
-    )
-    max_logprob_gap: float = setting(
-        1e-3,
-        "largest difference of a log-prob between sampler and trainer before a step's first "
-        "update; a run beyond stops. In bf16: 100 times that, of the mean; 0 is off",
-        at_least=0,
-        group=RUN,
-        more=True,
-    )
-
-    # Evaluation.
-    eval_every: int = setting(
-        20,
-        "steps between evaluations on held-out problems",
-        at_least=1,
-        group=EVALUATION,
-        more=True,
-    )
-    eval_data: str | None = setting(
-        None,
-        "file of the held-out problems; without it they are one in ten of --data. A training "
-        "problem that it has too is passed over aloud",
-        group=EVALUATION,
-        more=True,
-    )
-    eval_problems: int = setting(
-        512,
-        "held-out problems, one response each; 0 takes all of the file",
-        at_least=0,
-        group=EVALUATION,
-        more=True,
-    )
-    rollouts_every: int = setting(
-        0,
-        "steps between steps whose first groups go into rollouts.jsonl; 0: as evaluations come",
-        at_least=0,
-        group=EVALUATION,
-        more=True,
-    )
-    eval_suite: str = setting(
-        "",
-        "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...",
-        group=EVALUATION,
-        more=True,
-    )
-    eval_suite_problems: int = setting(
-        0,
-        "of each benchmark, the first ones; 0 takes all",
-        at_least=0,
-        group=EVALUATION,
-        more=True,
-    )
-    data_dir: str | None = setting(
-        None,
-        "folder of the files that --eval-suite and --data name; by default they are fetched once",
-        group=EVALUATION,
-        more=True,
-    )
-
-    # Memory and speed: what changes nothing but rounding.
-    token_budget: int = setting(
-        0,
-        "tokens per micro-batch, padding and what prompts keep included; 0: 2048 on a CPU, 8192 on "
-        "a GPU",
-        at_least=0,
-        group=MACHINE,
-    )
-    slots: int = setting(
-        0,
-        "rows that decode at a time; 0: what the memory holds, 256 at most. Changes no draw",
-        at_least=0,
-        group=MACHINE,
-        more=True,
-    )
-    gradient_checkpointing: bool = setting(
-        False,
-        "keep of each layer its input alone, compute it anew in backward",
-        group=MACHINE,
-        more=True,
-    )
-    offload_optimizer: bool = setting(
-        False,
-        "masters, gradient sums and AdamW on the CPU; the GPU keeps bf16 weights",
-        group=MACHINE,
-        more=True,
-    )
-    optimizer_states: str = setting(
-        "fp32",
-        "type of AdamW's two moments",
-        choices=("fp32", "bf16"),
-        group=MACHINE,
-        more=True,
-    )
-    memory_gb: float = setting(
-        0.0,
-        "GPU memory that may be used, GB (10^9 bytes); 0: what is free",
-        at_least=0,
-        group=MACHINE,
-        more=True,
-    )
-
-    def __post_init__(self):
-        check_settings(self)
-        if math.isinf(self.temperature):
-            raise UserError("--temperature must be a number")
-        if self.updates_per_step > self.prompts_per_step:
-            raise UserError(
-                f"--updates-per-step {self.updates_per_step}: a step has {self.prompts_per_step} "
-                "groups to divide (--prompts-per-step)"
-            )
-        if self.top_k or self.top_p != 1.0:
-            raise UserError(
-                "training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, "
-                "or sampler and trainer would disagree about every probability"
-            )
-        if self.data is None:
-            if self.eval_problems == 0:
-                raise UserError("--eval-problems must be at least 1 without --data")
-            if self.levels:
-                raise UserError("--levels chooses rows of --data")
-            if self.question_field or self.answer_field:
-                raise UserError("--question-field and --answer-field name fields of --data")
-            if self.eval_data and not self.resume:
-                raise UserError("--eval-data holds back problems from those of --data: name both")
-        elif self.task not in ("math", type(self).task):
-            raise UserError(
-                f"--task {self.task} beside --data: a file has its own problems (--task math "
-                "grades them as maths)"
-            )
-        fetched = {self.data, self.eval_data} & set(pinned.TRAINING)
-        uses_data_dir = self.eval_suite or fetched or self.resume
-        if self.data_dir and not uses_data_dir:
-            raise UserError(
-                "--data-dir holds the files of --eval-suite and of --data "
-                f"{' or '.join(pinned.TRAINING)}: name one of these"
-            )
-        files.levels_of(self.levels)
-        tasks.stop_strings(self.template, self.stop)
-        if self.eval_suite:
-            benchmarks.names_of(self.eval_suite)
-
-    @property
-    def loss_kind(self) -> grpo.Loss:
-        """The loss with its two places as they were chosen."""
-        return grpo.choose(self.loss, self.std, self.normaliser)
-
-
-# Settings of the machine, not of the run: a resumed run may change them.
-OF_THE_MACHINE = {
-    "token_budget",
-    "slots",
-    "memory_gb",
-    "gradient_checkpointing",
-    "offload_optimizer",
-    "keep",
-}
-# Where things are: also the machine's, but what is there must be the same.
-PLACES = {"data", "eval_data", "data_dir", "model"}
+# ---------------------------------------------------------------- a run
 
 
 @dataclass
@@ -395,6 +78,8 @@ class Run:
     held_out: list  # problems to evaluate on
     suite: dict[str, list]  # benchmarks to evaluate on as well
     reference: lm.Transformer | None  # the starting model, for the KL term
+    critic: ppo.Critic | None = None  # of PPO
+    critic_optimizer: MasterAdamW | None = None
     decoder: Decoder | None = None  # the sampler's buffers and graphs
     cache_stays: bool = True  # they stay in memory during the update
     token_budget: int = 2048  # tokens of a micro-batch
@@ -434,13 +119,19 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
     problems = tasks.batch(run.problems, config.seed, run.step, config.prompts_per_step)
     with out_of_memory(sampling_advice(run)):
         rollouts, grades = sample_and_grade(run, problems, timer)
+        redrawn = redraw_equal_groups(run, problems, rollouts, grades, timer)
     make_room_for_update(run)
 
-    # 2. What they earned becomes advantages, within each group.
-    totals = torch.tensor([grade.reward.total for grade in grades])
-    rewards = totals.view(len(problems), config.group_size)  # (P, G)
-    advantage = grpo.advantages(rewards, config.loss_kind.divide_by_std).flatten()  # (P * G,)
+    # 2. What they earned becomes advantages: within each group, or a token's own by a critic.
+    rewards = rewards_of(config, rollouts, grades)  # (P, G)
     timer.stop("reward")
+    of_critic = {}
+    if config.algorithm == "ppo":
+        advantage, of_critic = critic_advantages(run, rollouts, rewards.flatten())  # (P * G, T)
+        timer.stop("critic")
+    else:
+        accuracy = torch.tensor([grade.reward.accuracy for grade in grades]).view(rewards.shape)
+        advantage = estimators.advantages(rewards, accuracy, config.estimator).flatten()
     looks = None
     if run.token_log is not None:  # before the weights move
         looks = look_at_groups(run, rollouts)
@@ -461,7 +152,9 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
     line = {
         "step": run.step + 1,
         **metrics.reward_metrics(rollouts, grades, rewards),
+        **redrawn,
         **metrics.update_metrics(updates, config.kl_coef != 0),
+        **of_critic,
         "lr": lr,
         **timer.seconds,
         # seconds_reward is what the step waited for grading after sampling. The share counts all
@@ -500,11 +193,13 @@ class Grade:
     seconds: float  # processor time of grading
 
 
-def sample_and_grade(run: Run, problems: list, timer: Timer) -> tuple[list, list[Grade]]:
+def sample_and_grade(
+    run: Run, problems: list, timer: Timer, purpose: str = "draws"
+) -> tuple[list, list[Grade]]:
     """A group of rollouts for each problem, and their grades, in one order.
 
     A rollout is graded as soon as it is complete, in a thread beside the sampler: a grade depends
-    on nothing else.
+    on nothing else. purpose: names the seed of the draws.
     """
     config = run.config
     vocabulary = run.model.config.vocab_size
@@ -529,13 +224,126 @@ def sample_and_grade(run: Run, problems: list, timer: Timer) -> tuple[list, list
             prompts,
             run.sampling(),
             config.group_size,
-            run.seed("draws"),
+            run.seed(purpose),
             on_done=on_done,
             decoder=run.decoder,
         )
         timer.stop("sample")
         grades = [grading[i].result() for i in range(len(rollouts))]
     return rollouts, grades
+
+
+def redraw_equal_groups(
+    run: Run, problems: list, rollouts: list, grades: list[Grade], timer: Timer
+) -> dict:
+    """Put groups of other problems in the place of groups of equal rewards, in all three lists.
+
+    Up to --dynamic-sampling times, until each group has something to compare (DAPO, arXiv
+    2503.14476, section 3.2). Problems and draws are seeded by seed, step and attempt. Returns what
+    to log of the cost; empty if this is off.
+    """
+    config = run.config
+    if not config.dynamic_sampling:
+        return {}
+    size = config.group_size
+    drawn = [grade.reward.accuracy for grade in grades]
+    given_up = 0
+    tokens_given_up = 0
+    known = [*problems]  # those given up among them: they had their draws by these weights
+    for attempt in range(1, config.dynamic_sampling + 1):
+        totals = torch.tensor([grade.reward.total for grade in grades]).view(-1, size)
+        equal = grpo.equal_groups(totals).nonzero()[:, 0].tolist()
+        others = tasks.other_problems(
+            run.problems, config.seed, run.step, attempt, len(equal), known
+        )
+        if not others:
+            break
+        known += others
+        new_rollouts, new_grades = sample_and_grade(run, others, timer, f"draws/{attempt}")
+        drawn += [grade.reward.accuracy for grade in new_grades]
+        given_up += len(others)
+        for k, g in enumerate(equal[: len(others)]):
+            group = slice(g * size, (g + 1) * size)
+            new = slice(k * size, (k + 1) * size)
+            tokens_given_up += sum(len(rollout.response) for rollout in rollouts[group])
+            problems[g] = others[k]
+            rollouts[group] = new_rollouts[new]
+            grades[group] = new_grades[new]
+    return {
+        "redrawn_groups": given_up,
+        "redrawn_tokens": tokens_given_up,
+        # of all that was drawn: what is kept has been chosen by its rewards
+        "accuracy_drawn": metrics.mean(drawn),
+    }
+
+
+def rewards_of(config: TrainConfig, rollouts: list, grades: list[Grade]) -> torch.Tensor:
+    """What the step's rollouts count for [P, G]: what they earned, less what their length costs."""
+    totals = torch.tensor([grade.reward.total for grade in grades])
+    if config.overlong_buffer:
+        lengths = torch.tensor([len(rollout.response) for rollout in rollouts])
+        totals = totals + estimators.overlong_penalty(
+            lengths, config.max_new_tokens, config.overlong_buffer
+        )
+    return totals.view(-1, config.group_size)
+
+
+def critic_advantages(run: Run, rollouts: list[sample.Rollout], rewards: torch.Tensor):
+    """PPO's advantages [B, T] of rollouts that earned rewards [B], and what to log of them.
+
+    Each rollout keeps what the critic says of its tokens, and what it should have said.
+    """
+    config = run.config
+    with out_of_memory("while the critic reads: lower --token-budget"):
+        values, kl = read_by_critic(run, rollouts)
+    lengths = torch.tensor([len(rollout.response) for rollout in rollouts])
+    of_tokens = ppo.shaped_rewards(rewards, lengths, kl, config.kl_coef)
+    advantage, returns = ppo.gae(of_tokens, values, lengths, config.gamma, config.gae_lambda)
+    for i, rollout in enumerate(rollouts):
+        rollout.values = values[i, : lengths[i]].tolist()
+        rollout.returns = returns[i, : lengths[i]].tolist()
+    tokens = lengths.sum()
+    log = {
+        "value_mean": (values.sum() / tokens).item(),
+        "explained_variance": ppo.explained_variance(values, returns, lengths),
+        # No ill here: a critic learns from a group of equal rewards, and the policy by it.
+        "equal_groups": None,
+    }
+    if run.reference:
+        log["kl"] = (kl.sum() / tokens).item()
+    if config.whiten:
+        advantage = ppo.whiten(advantage, lengths)
+    return advantage, log
+
+
+@torch.no_grad()
+def read_by_critic(run: Run, rollouts: list[sample.Rollout]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(values, k1 to the reference) of each token [B, T], on the CPU, before a weight moves.
+
+    0 beyond a row's length, and where there is no reference.
+    """
+    longest = max(len(rollout.response) for rollout in rollouts)
+    values = torch.zeros(len(rollouts), longest)
+    kl = torch.zeros(len(rollouts), longest)
+    prompts = [rollout.prompt for rollout in rollouts]
+    reader = run.critic.body or run.model
+    shared = lm.SharedPrompts(reader, prompts, run.token_budget)
+    if run.reference:
+        prompts_of_reference = lm.SharedPrompts(run.reference, prompts, run.token_budget)
+    for batch in micro_batches(costs_of(rollouts), run.token_budget, run.model.packs):
+        rows = [rollouts[i] for i in batch]
+        prompts = [row.prompt for row in rows]
+        responses = [row.response for row in rows]
+        of_rows = lm.in_rows(run.critic(shared.states(prompts, responses)), responses)
+        T = of_rows.shape[1]
+        values[batch, :T] = of_rows.cpu()
+        if run.reference:
+            at_reference, _ = prompts_of_reference.response_logprobs(
+                prompts, responses, run.config.temperature
+            )
+            drawn = padded([row.logprobs for row in rows], T, at_reference.device)
+            kl[batch, :T] = (drawn - at_reference).cpu()
+    return values, kl
 
 
 def make_room_for_update(run: Run) -> None:
@@ -550,12 +358,24 @@ def make_room_for_update(run: Run) -> None:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """The learning rate of a step, counted from 0: linear warm-up, then as --lr-schedule says."""
+    """The learning rate of a step, counted from 0: linear warm-up, then as --lr-schedule says.
+
+    linear and cosine begin at --lr and would be at its --lr-floor in the step after the last. It is
+    0 for the first --critic-warmup steps, and --warmup counts from step 0 all the same.
+    """
+    if config.algorithm == "ppo" and step < config.critic_warmup:
+        return 0.0
     if step < config.warmup:
         return config.lr * ((step + 1) / config.warmup)
     if config.lr_schedule == "constant":
         return config.lr
-    return config.lr * (config.steps - step) / (config.steps - config.warmup)
+    floor = config.lr_floor * config.lr
+    to_come = config.steps - step
+    falling = config.steps - config.warmup  # steps
+    if config.lr_schedule == "linear":
+        return floor + (config.lr - floor) * to_come / falling
+    height = (1 - math.cos(math.pi * to_come / falling)) / 2  # from 1 down to 0
+    return floor + (config.lr - floor) * height
 
 
 def update_in_parts(run: Run, rollouts: list, advantage: torch.Tensor, lr: float) -> list[dict]:
@@ -565,6 +385,9 @@ def update_in_parts(run: Run, rollouts: list, advantage: torch.Tensor, lr: float
     """
     count = run.config.updates_per_step
     size = run.config.group_size
+    if run.config.estimator.importance == "tis" and count > 1:
+        with out_of_memory("before the update: lower --token-budget"):
+            keep_logprobs(run, rollouts)
     groups = torch.arange(len(rollouts)).view(-1, size).tolist()
     random.Random(run.seed("order")).shuffle(groups)
     updates = []
@@ -580,9 +403,31 @@ def update_in_parts(run: Run, rollouts: list, advantage: torch.Tensor, lr: float
     return updates
 
 
+@torch.no_grad()
+def keep_logprobs(run: Run, rollouts: list[sample.Rollout]) -> None:
+    """Let each rollout keep the trainer's log-probs, before the weights move."""
+    prompts = [rollout.prompt for rollout in rollouts]
+    shared = lm.SharedPrompts(run.model, prompts, run.token_budget)
+    for batch in micro_batches(costs_of(rollouts), run.token_budget, run.model.packs):
+        rows = [rollouts[i] for i in batch]
+        logprobs, _ = shared.response_logprobs(
+            [row.prompt for row in rows], [row.response for row in rows], run.config.temperature
+        )
+        for row, values in zip(rows, logprobs):
+            row.trainers = values[: len(row.response)].tolist()
+
+
 # In a micro-batch of responses only keys and values of their prompts are read: so many tokens of a
 # prompt count as one token that is computed.
 PROMPT_TOKENS_PER_TOKEN = 8
+
+
+def costs_of(rollouts: list[sample.Rollout]) -> list[int]:
+    """What each rollout takes of the token budget, its prompt being shared."""
+    costs = []
+    for rollout in rollouts:
+        costs.append(len(rollout.response) + len(rollout.prompt) // PROMPT_TOKENS_PER_TOKEN)
+    return costs
 
 
 def update(
@@ -595,19 +440,30 @@ def update(
     reference: lm.Transformer | None = None,
     on_policy: bool = False,
     token_budget: int = 0,
+    critic: ppo.Critic | None = None,
+    critic_optimizer: MasterAdamW | None = None,
 ) -> dict:
     """One optimizer step on rollouts with their advantages [B]; returns what to log of it.
 
-    on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's
-    (`check_gap`). token_budget: 0 is the configuration's. Without KL, rows of advantage 0 cost no
-    forward pass, but they stay in the denominators: they are zeros of the same mean.
-    """
-    # 1. What the sums are divided by is counted over all rollouts, before any is left out.
-    tokens = sum(len(rollout.response) for rollout in rollouts)
-    denominators = grpo.Denominators(len(rollouts), tokens, config.max_new_tokens)
+    With a critic, whose optimizer takes a step too, they are [B, T].
 
-    # 2. A rollout of advantage 0 has gradient 0, but for the KL term, which acts on all.
-    if not config.kl_coef:
+    on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's
+    (`check_gap`). token_budget: 0 is the configuration's. Without KL and entropy bonus, rows of
+    advantage 0 cost no forward pass, but they stay in the denominators: they are zeros of the same
+    mean.
+    """
+    # 1. What the sums are divided by is counted over all rollouts, before any is left out. With
+    #    --overlong-filtering those that hit the limit are rows without tokens (DAPO, section 3.4).
+    rows = len(rollouts)
+    if config.overlong_filtering:
+        finished = [i for i in range(rows) if rollouts[i].finished]
+        rollouts = [rollouts[i] for i in finished]
+        advantage = advantage[finished]
+    tokens = sum(len(rollout.response) for rollout in rollouts)
+    denominators = grpo.Denominators(rows, tokens, config.max_new_tokens)
+
+    # 2. A rollout of advantage 0 has gradient 0, but for the terms that act on all.
+    if not config.trains_on_all:
         kept = advantage.nonzero()[:, 0].tolist()
         rollouts = [rollouts[i] for i in kept]
         advantage = advantage[kept]
@@ -616,32 +472,49 @@ def update(
     prompts = [rollout.prompt for rollout in rollouts]
     budget = token_budget or config.token_budget or default_budget(model.device)
     shared = lm.SharedPrompts(model, prompts, budget)
-    shared_reference = None
-    if reference:
+    prompts_of_reference = None
+    if reference and not critic:
         with torch.no_grad():
-            shared_reference = lm.SharedPrompts(reference, prompts, budget)
+            prompts_of_reference = lm.SharedPrompts(reference, prompts, budget)
+    held = shared.held
+    prompts_of_critic = None
+    if critic and critic.body:
+        prompts_of_critic = lm.SharedPrompts(critic.body, prompts, budget)
+        held += prompts_of_critic.held
 
     # 4. Micro-batches: their gradients add up to that of the whole step.
-    stats = dict.fromkeys(SUMMED, 0.0) | dict(gap_max=0.0, grad_norm=0.0)
-    costs = []
-    for rollout in rollouts:
-        costs.append(len(rollout.response) + len(rollout.prompt) // PROMPT_TOKENS_PER_TOKEN)
-    for batch in micro_batches(costs, budget - shared.held, model.packs):
+    figures = []  # of each micro-batch, on the model's device
+    padding = 0
+    for batch in micro_batches(costs_of(rollouts), budget - held, model.packs):
         rows = [rollouts[i] for i in batch]
-        loss, more = micro_batch_loss(
-            shared, rows, advantage[batch].to(model.device), denominators, config, shared_reference
+        loss, found = micro_batch_loss(
+            shared,
+            rows,
+            advantage[batch].to(model.device),
+            denominators,
+            config,
+            prompts_of_reference,
+            critic,
+            prompts_of_critic,
         )
         loss.backward()
         optimizer.accumulate()
-        more["loss"] = loss.item()
+        if critic:
+            critic_optimizer.accumulate()
+        figures.append(found)
         if not model.packs:
-            longest = max(len(row.response) for row in rows)
-            more["padding"] = longest * len(rows) - more["tokens"]
-        for name in SUMMED:
-            stats[name] += more.get(name, 0)
-        stats["gap_max"] = larger(stats["gap_max"], more["gap_max"])
+            lengths = [len(row.response) for row in rows]
+            padding += max(lengths) * len(rows) - sum(lengths)
     shared.backward()
     optimizer.accumulate()
+    if prompts_of_critic:
+        prompts_of_critic.backward()
+        critic_optimizer.accumulate()
+    stats = step_stats(figures)
+    stats["tokens"] = sum(len(rollout.response) for rollout in rollouts)
+    stats["padding"] = padding
+    if critic:
+        stats["critic_grad_norm"] = 0.0
 
     # 5. Check, then let the weights move.
     if on_policy:
@@ -649,9 +522,35 @@ def update(
             check_gap(stats, config.max_logprob_gap, model.dtype)
         except UserError:
             optimizer.drop_gradients()
+            if critic:
+                critic_optimizer.drop_gradients()
             raise
+    if critic:
+        stats["critic_grad_norm"] = 0.0  # of no rollouts, as the policy's
     if rollouts:
         stats["grad_norm"] = optimizer.step(lr, config.clip_norm)
+    if rollouts and critic:
+        stats["critic_grad_norm"] = critic_optimizer.step(config.critic_lr, config.clip_norm)
+    return stats
+
+
+# The figures of a micro-batch whose sum over a step is wanted; of the last one the largest is.
+FIGURES = ("loss", "entropy", "gap_sum", "clipped", "kl", "value_loss", "value_clipped", "gap_max")
+
+
+def step_stats(figures: list[torch.Tensor]) -> dict:
+    """What to log of a step's micro-batches, from the figures of each, in the order of FIGURES.
+
+    The host waits for a GPU here, once a step.
+    """
+    stats = dict.fromkeys(FIGURES, 0.0) | dict(grad_norm=0.0)
+    if not figures:
+        return stats
+    found = torch.stack(figures).cpu()  # (micro-batches, figures)
+    for name, values in zip(FIGURES, found.T.tolist()):
+        stats[name] = sum(values)
+    # NaN if one of them is, so that it stays seen to the end.
+    stats["gap_max"] = found[:, FIGURES.index("gap_max")].max().item()
     return stats
 
 
@@ -661,49 +560,80 @@ def micro_batch_loss(
     advantage: torch.Tensor,
     denominators: grpo.Denominators,
     config: TrainConfig,
-    shared_reference: lm.SharedPrompts | None,
+    prompts_of_reference: lm.SharedPrompts | None,
+    critic: ppo.Critic | None = None,
+    prompts_of_critic: lm.SharedPrompts | None = None,
 ):
-    """The loss of some rollouts with their advantages [B]; (loss, what to log of it)."""
+    """The loss of some rollouts with their advantages [B] or, with a critic, [B, T].
+
+    Returns (loss, its FIGURES as one tensor, fp64).
+    """
     prompts = [row.prompt for row in rows]
     responses = [row.response for row in rows]
     at_reference = None
-    if shared_reference:
+    if prompts_of_reference:
         with torch.no_grad():  # first, while no activations of the model are kept
-            at_reference, _ = shared_reference.response_logprobs(
+            at_reference, _ = prompts_of_reference.response_logprobs(
                 prompts, responses, config.temperature
             )
-    logprobs, entropy = shared.response_logprobs(prompts, responses, config.temperature)
+    if critic and not critic.body:  # it reads the states that the policy predicts from
+        states = shared.states(prompts, responses)
+        logprobs, entropy = lm.logprobs_at(shared.model, states, responses, config.temperature)
+    else:
+        logprobs, entropy = shared.response_logprobs(prompts, responses, config.temperature)
     T = logprobs.shape[1]
-    padded = [row.logprobs + [0.0] * (T - len(row.logprobs)) for row in rows]
     device = logprobs.device
-    sampled = torch.tensor(padded, device=device)  # (B, T), the sampler's log-probs
-    lengths = torch.tensor([len(response) for response in responses], device=device)
+    sampled = padded([row.logprobs for row in rows], T, device)  # (B, T), the sampler's log-probs
+    old = sampled
+    if config.estimator.importance == "tis":  # those of the trainer: these, if nothing has moved
+        old = logprobs.detach()
+        if config.updates_per_step > 1:
+            old = padded([row.trainers for row in rows], T, device)
+    lengths = on_device([len(response) for response in responses], device)
     for row, values in zip(rows, logprobs.detach()):
         row.updated = values[: len(row.response)]
-    loss, more = grpo.policy_loss(
-        logprobs,
-        sampled,
-        advantage,
-        lengths,
-        config.loss_kind,
-        denominators,
-        config.clip_low,
-        config.clip_high,
-        at_reference,
-        config.kl_coef,
-        config.kl_kind,
-    )
+    if critic:
+        if critic.body:
+            states = prompts_of_critic.states(prompts, responses)
+        loss, more = ppo.loss(
+            logprobs,
+            old,
+            advantage[:, :T],
+            lengths,
+            lm.in_rows(critic(states), responses),
+            padded([row.values for row in rows], T, device),
+            padded([row.returns for row in rows], T, device),
+            entropy,
+            denominators,
+            config,
+        )
+    else:
+        loss, more = estimators.policy_loss(
+            logprobs,
+            old,
+            advantage,
+            lengths,
+            config.estimator,
+            denominators,
+            at_reference,
+            config.kl_coef,
+            config.kl_kind,
+            entropy,
+            config.entropy_coef,
+            sampled,
+        )
     gap = (logprobs.detach() - sampled).abs()
-    more["entropy"] = entropy.sum().item()
-    more["gap_sum"] = gap.sum().item()
-    more["gap_max"] = gap.max().item()
-    more["tokens"] = sum(len(response) for response in responses)
-    return loss, more
+    more["loss"] = loss.detach()
+    more["entropy"] = entropy.detach().sum()
+    more["gap_sum"] = gap.sum()
+    more["gap_max"] = gap.max()
+    none = torch.zeros((), device=device)  # of what GRPO or PPO lacks
+    return loss, torch.stack([more.get(name, none).double() for name in FIGURES])
 
 
-def larger(a: float, b: float) -> float:
-    """The larger of two numbers; NaN if one of them is, so that it stays seen to the end."""
-    return torch.tensor([a, b]).max().item()
+def padded(rows: list[list[float]], T: int, device) -> torch.Tensor:
+    """Rows of numbers as one tensor [B, T], 0 beyond a row's length."""
+    return on_device([row + [0.0] * (T - len(row)) for row in rows], device)
 
 
 def check_gap(stats: dict, limit: float, dtype: torch.dtype) -> None:
@@ -752,6 +682,8 @@ def update_or_retry(
             run.reference,
             on_policy,
             run.token_budget,
+            run.critic,
+            run.critic_optimizer,
         )
 
     if not run.budget_halved:
@@ -771,9 +703,12 @@ def update_or_retry(
 def halve_budget(run: Run) -> None:
     """Make room for the update: drop what the failed one left, then smaller micro-batches."""
     run.optimizer.drop_gradients()
+    if run.critic:
+        run.critic_optimizer.drop_gradients()
     if run.cache_stays:
         run.cache_stays = False
         run.decoder.release()
+    run.model.logits_bytes = None
     torch.cuda.empty_cache()
     before = run.token_budget
     run.token_budget = max(1, before // 2)
@@ -1013,6 +948,8 @@ def save_checkpoint(run: Run) -> Path:
     with new_folder(place) as draft:
         lm.write_files(draft, run.model, run.tokenizer, run.optimizer.named_masters())
         runs.write_trainer(draft, run.optimizer, run.step)
+        if run.critic:
+            runs.write_critic(draft, run.critic_optimizer)
     runs.prune(run.folder, run.config.keep)
     return place
 
@@ -1052,7 +989,7 @@ def summarised(run: Run) -> dict:
 
 def resumed(config: TrainConfig, given: set[str]) -> TrainConfig:
     """The configuration of the run that --resume names; `given`: the flags beside it."""
-    extra = given - {"resume", "steps", "lr", "device"} - OF_THE_MACHINE - PLACES
+    extra = given - {"resume", "steps", "lr", "critic_lr", "device"} - OF_THE_MACHINE - PLACES
     if extra:
         raise UserError(f"--resume takes the run's own settings; leave out {flag_of(min(extra))}")
     stored, _ = runs.read_config(Path(config.resume))
@@ -1067,6 +1004,8 @@ def resumed(config: TrainConfig, given: set[str]) -> TrainConfig:
             raise UserError(
                 f"--resume {config.resume}: this run has no {flag_of(name)}; leave it out"
             )
+    if "critic_lr" in given and settings.algorithm != "ppo":
+        raise UserError(f"--resume {config.resume}: this run has no critic; leave out --critic-lr")
     return replace(settings, **{name: getattr(config, name) for name in given})
 
 
@@ -1107,17 +1046,15 @@ def open_run(config: TrainConfig) -> Run:
     name = next(name for name, known in DTYPES.items() if known == dtype)
     print(f"computes in {name}: {why}")
     plan = plan_memory(config, model.config, longest, budget, device, dtype)
-    checkpoint = memory.checkpoint_bytes(model.config, config.optimizer_states)
+    checkpoint = memory.checkpoint_bytes(model.config, config.optimizer_states, plan.critic)
     runs.plan_disk(config, folder, checkpoint)
-    optimizer = MasterAdamW(
-        model,
-        dtype,
-        weight_decay=config.weight_decay,
-        device=device,
-        offload=config.offload_optimizer,
-        states=config.optimizer_states,
-        seed=config.seed,
-    )
+    critic = None
+    critic_optimizer = None
+    if config.algorithm == "ppo":
+        critic = ppo.Critic(model, config.critic)
+        critic_optimizer = optimizer_of(critic, config, device, dtype)
+    optimizer = optimizer_of(model, config, device, dtype)
+    model.logits_bytes = plan.logits_bytes
     reference = None
     if config.kl_coef:
         reference, _ = lm.load(config.model, device, dtype)
@@ -1132,6 +1069,8 @@ def open_run(config: TrainConfig) -> Run:
         held_out,
         suite,
         reference,
+        critic,
+        critic_optimizer,
         Decoder(model, plan.slots),
         cache_stays=plan.resident,
         token_budget=budget,
@@ -1141,16 +1080,32 @@ def open_run(config: TrainConfig) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     if saved:
         run.step = runs.read_trainer(saved[-1], optimizer)
+        if critic:
+            runs.read_critic(saved[-1], critic_optimizer)
     run.lock = runs.claim(folder)
     try:
         runs.check_untouched(folder, saved, is_new=not config.resume)
         runs.clear_drafts(folder)
         run.seconds = runs.take_up_logs(folder, run.step if saved else -1)
-        runs.write_config(folder, runs.lasting_settings(config, folder), sha256)
+        runs.write_config(folder, runs.lasting_settings(config.resolved(), folder), sha256)
     except BaseException:
         run.lock.release()
         raise
     return run
+
+
+def optimizer_of(model, config: TrainConfig, device, dtype: torch.dtype) -> MasterAdamW:
+    """AdamW on the weights of the policy or of its critic, which then work on the device."""
+    return MasterAdamW(
+        model,
+        dtype,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        device=device,
+        offload=config.offload_optimizer,
+        states=config.optimizer_states,
+        seed=config.seed,
+    )
 
 
 def find_problems(config: TrainConfig) -> tuple:
@@ -1205,11 +1160,573 @@ def fitting(problems: list, prompts: list[list[int]], config: TrainConfig, model
     return fit
 
 
+# ---------------------------------------------------------------- settings
+
+# The headings of --help.
+WHAT = "model, problems and reward"
+LOSS = "loss"
+CRITIC = "the critic of --algorithm ppo"
+SIZE = "size of a step, and how many"
+RUN = "the run"
+EVALUATION = "evaluation"
+MACHINE = "memory and speed"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of a training run; its folder keeps them in config.json."""
+
+    # What is learned.
+    model: str = setting("base", "model folder or hub id to start from", group=WHAT)
+    task: str = setting(
+        "countdown",
+        f"{', '.join(tasks.GENERATORS)}, with a size if you like (countdown:4, kk:3-7), or math",
+        group=WHAT,
+    )
+    data: str | None = setting(
+        None,
+        f"file of problems (JSON lines, a JSON array, parquet), or {' or '.join(pinned.TRAINING)}, "
+        "which are fetched once; with --task math answers count by value, else as they stand",
+        group=WHAT,
+    )
+    question_field: str = setting(
+        "",
+        "field of --data that holds the question; by default it is found",
+        group=WHAT,
+        more=True,
+    )
+    answer_field: str = setting(
+        "",
+        "field of --data that holds the answer, as reward_model.ground_truth; by default it is "
+        "found",
+        group=WHAT,
+        more=True,
+    )
+    levels: str = setting(
+        "",
+        "levels of --data that are taken, as 3,4,5 or 3-5; by default all",
+        group=WHAT,
+        more=True,
+    )
+    template: str = setting("short", "prompt template", choices=tasks.TEMPLATES, group=WHAT)
+    stop: tuple[str, ...] = setting(
+        (),
+        "end a response whose text ends in this string, beside the template's own; may be given "
+        "more than once",
+        group=WHAT,
+        more=True,
+    )
+    reward: str = setting("dr_grpo", "rule reward", choices=reward.NAMES, group=WHAT)
+    answer_style: str = setting(
+        "auto",
+        "where in a response the answer stands",
+        choices=STYLES,
+        group=WHAT,
+        more=True,
+    )
+
+    # The loss.
+    algorithm: str = setting(
+        "grpo",
+        "what makes advantages: the rewards of a group (grpo.py), or a critic (ppo.py)",
+        choices=("grpo", "ppo"),
+        group=LOSS,
+    )
+    loss: str = setting(
+        "dr_grpo",
+        "preset of the settings here that are auto (docs/estimators.md)",
+        choices=estimators.PRESETS,
+        group=LOSS,
+    )
+    std: str = setting(
+        "auto",
+        "divide advantages by the group's standard deviation",
+        choices=("auto", "on", "off"),
+        group=LOSS,
+        more=True,
+    )
+    normaliser: str = setting(
+        "auto",
+        "what a row's summed loss is divided by",
+        choices=("auto", *estimators.NORMALISERS),
+        group=LOSS,
+    )
+    baseline: str = setting(
+        "auto",
+        "what a reward is set against: the group's mean, nothing, or the mean of the others",
+        choices=("auto", *estimators.BASELINES),
+        group=LOSS,
+        more=True,
+    )
+    advantage_normaliser: str = setting(
+        "auto",
+        "what advantages are divided by: the group's standard deviation (--std on), nothing (--std "
+        "off), the group's mean accuracy, or the standard deviation of all rewards of the step",
+        choices=("auto", *estimators.ADVANTAGE_NORMALISERS),
+        group=LOSS,
+        more=True,
+    )
+    importance: str = setting(
+        "auto",
+        "how tokens are weighed for what the policy was when it drew them",
+        choices=("auto", *estimators.SURROGATES),
+        group=LOSS,
+        more=True,
+    )
+    positives_only: str = setting(
+        "auto",
+        "only right responses have an advantage",
+        choices=("auto", "on", "off"),
+        group=LOSS,
+        more=True,
+    )
+    clip_low: float | None = setting(
+        None,
+        "ratios below 1 - this are clipped; by default the preset's: 0.2, but gspo, cispo",
+        at_least=0,
+        group=LOSS,
+        more=True,
+    )
+    clip_high: float | None = setting(
+        None,
+        "ratios above 1 + this are clipped; by default the preset's: 0.2, but dapo, gspo, cispo",
+        at_least=0,
+        group=LOSS,
+        more=True,
+    )
+    kl_coef: float = setting(
+        0.0,
+        "weight of the KL term to the starting model; 0 keeps no reference model",
+        at_least=0,
+        group=LOSS,
+    )
+    kl_kind: str = setting(
+        "k3", "estimator of the KL term", choices=("k1", "k2", "k3"), group=LOSS, more=True
+    )
+    kl_level: str = setting(
+        "auto",
+        "the KL of each token, or of the whole response",
+        choices=("auto", *estimators.KL_LEVELS),
+        group=LOSS,
+        more=True,
+    )
+    entropy_coef: float = setting(
+        0.0, "weight of a bonus for the policy's entropy", at_least=0, group=LOSS, more=True
+    )
+    dynamic_sampling: int = setting(
+        0,
+        "times that groups of equal rewards are replaced by groups of other problems (DAPO: 10)",
+        at_least=0,
+        group=LOSS,
+        more=True,
+    )
+    overlong_buffer: int = setting(
+        0,
+        "last tokens before --max-new-tokens over which a response loses up to 1 of its reward",
+        at_least=0,
+        group=LOSS,
+        more=True,
+    )
+    overlong_filtering: bool = setting(
+        False, "responses that hit the length limit have no weight", group=LOSS, more=True
+    )
+
+    # PPO's critic.
+    critic: str = setting(
+        "own",
+        "a value head on the policy's hidden states, or a transformer of its own",
+        choices=("shared", "own"),
+        group=CRITIC,
+        more=True,
+    )
+    critic_lr: float = setting(
+        1e-3, "the critic's learning rate", at_least=0, group=CRITIC, more=True
+    )
+    critic_warmup: int = setting(
+        0, "first steps in which the critic alone learns", at_least=0, group=CRITIC, more=True
+    )
+    gamma: float = setting(
+        1.0, "discount of a reward, per token, at most 1", above=0, group=CRITIC, more=True
+    )
+    gae_lambda: float = setting(
+        1.0,
+        "GAE's lambda: 1 trusts what was earned, 0 the critic's next value",
+        at_least=0,
+        group=CRITIC,
+        more=True,
+    )
+    value_clip: float = setting(
+        0.2,
+        "how far a value may move in a step before its loss stops falling; 0 is off",
+        at_least=0,
+        group=CRITIC,
+        more=True,
+    )
+    value_coef: float = setting(
+        0.5, "weight of the value loss", at_least=0, group=CRITIC, more=True
+    )
+    whiten: bool = setting(
+        True,
+        "advantages of mean 0 and standard deviation 1 over the step's tokens",
+        group=CRITIC,
+        more=True,
+    )
+
+    # The size of a step.
+    steps: int = setting(80, "steps", at_least=1, group=SIZE)
+    prompts_per_step: int = setting(16, "problems per step", at_least=1, group=SIZE)
+    group_size: int = setting(
+        16,
+        "responses per problem",
+        at_least=1,
+        group=SIZE,
+    )
+    updates_per_step: int = setting(
+        1,
+        "optimizer steps that a step's groups are divided among",
+        at_least=1,
+        group=SIZE,
+        more=True,
+    )
+    max_new_tokens: int = setting(256, "longest response, tokens", at_least=1, group=SIZE)
+    temperature: float = setting(
+        1.0, "of the sampler, and of the trainer's log-probs", above=0, group=SIZE
+    )
+    top_k: int = setting(0, "refused: see top_p", group=SIZE, more=True)
+    top_p: float = setting(
+        1.0,
+        "refused: the trainer's distribution is not cut off, the sampler's must not be either",
+        group=SIZE,
+        more=True,
+    )
+    lr: float = setting(3e-4, "learning rate after warm-up", at_least=0, group=SIZE)
+    lr_schedule: str = setting(
+        "constant",
+        "what the learning rate does after warm-up: constant; linear or cosine, which fall towards "
+        "--lr-floor after --steps",
+        choices=("constant", "linear", "cosine"),
+        group=SIZE,
+        more=True,
+    )
+    lr_floor: float = setting(
+        0.0,
+        "where linear and cosine end, a share of --lr",
+        at_least=0,
+        below=1,
+        group=SIZE,
+        more=True,
+    )
+    warmup: int = setting(5, "steps of linear warm-up", at_least=0, group=SIZE, more=True)
+    weight_decay: float = setting(
+        0.0, "AdamW's decoupled weight decay", at_least=0, group=SIZE, more=True
+    )
+    beta1: float = setting(
+        0.9,
+        "AdamW's memory of the gradient, a share a step",
+        at_least=0,
+        below=1,
+        group=SIZE,
+        more=True,
+    )
+    beta2: float = setting(
+        0.95,
+        "AdamW's memory of the gradient's square, a share a step",
+        at_least=0,
+        below=1,
+        group=SIZE,
+        more=True,
+    )
+    clip_norm: float = setting(1.0, "largest gradient norm", above=0, group=SIZE, more=True)
+
+    # The run.
+    out: str | None = setting(None, "run folder; by default a new one under runs/", group=RUN)
+    seed: int = setting(0, "seed of problems and draws", group=RUN)
+    device: str = setting("auto", "auto, cpu or cuda", group=RUN)
+    dtype: str = setting(
+        "auto",
+        "compute type, beside fp32 weights: auto takes bf16 where that is faster",
+        choices=("auto", *DTYPES),
+        group=MACHINE,
+    )
+    recipe: str | None = setting(None, "TOML file of settings; flags beat it", group=RUN)
+    resume: str | None = setting(
+        None,
+        "run folder to go on with; beside it --steps, --lr, --critic-lr, --device and what is the "
+        "machine's: --gradient-checkpointing, --token-budget, --slots, --memory-gb, "
+        "--offload-optimizer, --keep, and the places of --model, --data, --eval-data, --data-dir",
+        group=RUN,
+    )
+    save_every: int = setting(20, "steps between checkpoints", at_least=1, group=RUN, more=True)
+    keep: int = setting(
+        2,
+        "newest checkpoints that are kept, the last among them; 0 keeps all",
+        at_least=0,
+        group=RUN,
+        more=True,
+    )
+    max_logprob_gap: float = setting(
+        1e-3,
+        "largest difference of a log-prob between sampler and trainer before a step's first "
+        "update; a run beyond stops. In bf16: 100 times that, of the mean; 0 is off",
+        at_least=0,
+        group=RUN,
+        more=True,
+    )
+
+    # Evaluation.
+    eval_every: int = setting(
+        20,
+        "steps between evaluations on held-out problems",
+        at_least=1,
+        group=EVALUATION,
+        more=True,
+    )
+    eval_data: str | None = setting(
+        None,
+        "file of the held-out problems; without it they are one in ten of --data. A training "
+        "problem that it has too is passed over aloud",
+        group=EVALUATION,
+        more=True,
+    )
+    eval_problems: int = setting(
+        512,
+        "held-out problems, one response each; 0 takes all of the file",
+        at_least=0,
+        group=EVALUATION,
+        more=True,
+    )
+    rollouts_every: int = setting(
+        0,
+        "steps between steps whose first groups go into rollouts.jsonl; 0: as evaluations come",
+        at_least=0,
+        group=EVALUATION,
+        more=True,
+    )
+    eval_suite: str = setting(
+        "",
+        "benchmarks to evaluate on as well, greedily: math, gsm8k, aime24, ...",
+        group=EVALUATION,
+        more=True,
+    )
+    eval_suite_problems: int = setting(
+        0,
+        "of each benchmark, the first ones; 0 takes all",
+        at_least=0,
+        group=EVALUATION,
+        more=True,
+    )
+    data_dir: str | None = setting(
+        None,
+        "folder of the files that --eval-suite and --data name; by default they are fetched once",
+        group=EVALUATION,
+        more=True,
+    )
+
+    # Memory and speed: what changes nothing but rounding.
+    token_budget: int = setting(
+        0,
+        "tokens per micro-batch, padding and what prompts keep included; 0: 2048 on a CPU, 8192 on "
+        "a GPU",
+        at_least=0,
+        group=MACHINE,
+    )
+    slots: int = setting(
+        0,
+        "rows that decode at a time; 0: what the memory holds, 256 at most, 512 on a GPU of 80 GB. "
+        "Changes no draw",
+        at_least=0,
+        group=MACHINE,
+        more=True,
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "keep of each layer its input alone, compute it anew in backward",
+        group=MACHINE,
+        more=True,
+    )
+    offload_optimizer: bool = setting(
+        False,
+        "masters, gradient sums and AdamW on the CPU; the GPU keeps bf16 weights",
+        group=MACHINE,
+        more=True,
+    )
+    optimizer_states: str = setting(
+        "fp32",
+        "type of AdamW's two moments",
+        choices=("fp32", "bf16"),
+        group=MACHINE,
+        more=True,
+    )
+    memory_gb: float = setting(
+        0.0,
+        "GPU memory that may be used, GB (10^9 bytes); 0: what is free",
+        at_least=0,
+        group=MACHINE,
+        more=True,
+    )
+
+    def __post_init__(self):
+        check_settings(self)
+        if math.isinf(self.temperature):
+            raise UserError("--temperature must be a number")
+        self.check_algorithm()
+        if self.updates_per_step > self.prompts_per_step:
+            raise UserError(
+                f"--updates-per-step {self.updates_per_step}: a step has {self.prompts_per_step} "
+                "groups to divide (--prompts-per-step)"
+            )
+        if self.overlong_buffer > self.max_new_tokens:
+            raise UserError(
+                f"--overlong-buffer {self.overlong_buffer} is longer than a response "
+                f"(--max-new-tokens {self.max_new_tokens})"
+            )
+        if self.estimator.advantage_normaliser == "mean":
+            if reward.can_be_negative(self.reward):
+                raise UserError(estimators.negative_reward(f"--reward {self.reward}"))
+            if self.overlong_buffer:
+                raise UserError(estimators.negative_reward("--overlong-buffer"))
+        if self.top_k or self.top_p != 1.0:
+            raise UserError(
+                "training draws from the whole distribution: leave --top-k at 0 and --top-p at 1, "
+                "or sampler and trainer would disagree about every probability"
+            )
+        if self.data is None:
+            if self.eval_problems == 0:
+                raise UserError("--eval-problems must be at least 1 without --data")
+            if self.levels:
+                raise UserError("--levels chooses rows of --data")
+            if self.question_field or self.answer_field:
+                raise UserError("--question-field and --answer-field name fields of --data")
+            if self.eval_data and not self.resume:
+                raise UserError("--eval-data holds back problems from those of --data: name both")
+        elif self.task not in ("math", type(self).task):
+            raise UserError(
+                f"--task {self.task} beside --data: a file has its own problems (--task math "
+                "grades them as maths)"
+            )
+        fetched = {self.data, self.eval_data} & set(pinned.TRAINING)
+        uses_data_dir = self.eval_suite or fetched or self.resume
+        if self.data_dir and not uses_data_dir:
+            raise UserError(
+                "--data-dir holds the files of --eval-suite and of --data "
+                f"{' or '.join(pinned.TRAINING)}: name one of these"
+            )
+        reward.check_task(self.reward, self.data or self.task)
+        files.levels_of(self.levels)
+        tasks.stop_strings(self.template, self.stop)
+        if self.eval_suite:
+            benchmarks.names_of(self.eval_suite)
+
+    def check_algorithm(self) -> None:
+        """A UserError if settings of the two ways to advantages are mixed."""
+        if self.algorithm == "grpo":
+            if self.group_size < 2:
+                raise UserError(
+                    "--group-size must be at least 2: a group of one has no advantage (--algorithm "
+                    "ppo needs no group)"
+                )
+            of_the_other = changed_settings(self) & OF_A_CRITIC
+            if self.resume:  # the run that goes on may have one: see `resumed`
+                of_the_other -= {"critic_lr"}
+            of_the_other = sorted(of_the_other)
+            if of_the_other:
+                raise UserError(f"{flag_of(of_the_other[0])} belongs to --algorithm ppo")
+            return
+        of_the_other = sorted(changed_settings(self) & OF_GROUPS)
+        if of_the_other:
+            raise UserError(
+                f"{flag_of(of_the_other[0])} belongs to --algorithm grpo: PPO's advantages are its "
+                "critic's, its ratios and KL are of tokens"
+            )
+        if self.kl_kind not in ("k1", type(self).kl_kind):
+            raise UserError(f"--kl-kind {self.kl_kind}: PPO's KL is k1, in the reward")
+        if self.gamma > 1 or self.gae_lambda > 1:
+            raise UserError("--gamma and --gae-lambda must be at most 1")
+
+    @cached_property
+    def estimator(self) -> estimators.Estimator:
+        """The preset of --loss, and in place of its own what is given beside it.
+
+        PPO takes a normaliser and clips from it; its own preset is a mean over tokens.
+        """
+        return estimators.choose(
+            "token_mean" if self.algorithm == "ppo" else self.loss,
+            self.std,
+            self.positives_only,
+            baseline=self.baseline,
+            advantage_normaliser=self.advantage_normaliser,
+            importance=self.importance,
+            normaliser=self.normaliser,
+            kl_level=self.kl_level,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+        )
+
+    def resolved(self) -> TrainConfig:
+        """The same, with every choice of the loss in words: what a preset brings may change."""
+        settings = estimators.as_settings(self.estimator)
+        if self.algorithm == "ppo":
+            kept = ("normaliser", "clip_low", "clip_high")
+            settings = {name: settings[name] for name in kept}
+            settings["kl_kind"] = "k1"
+        return replace(self, **settings)
+
+    @property
+    def trains_on_all(self) -> bool:
+        """Whether a rollout of advantage 0 has a gradient all the same."""
+        return self.algorithm == "ppo" or self.kl_coef != 0 or self.entropy_coef != 0
+
+
+# What PPO has no use for, and what nothing else has.
+OF_GROUPS = {
+    "loss",
+    "std",
+    "baseline",
+    "advantage_normaliser",
+    "importance",
+    "positives_only",
+    "kl_level",
+    "dynamic_sampling",
+}
+OF_A_CRITIC = {
+    "critic",
+    "critic_lr",
+    "critic_warmup",
+    "gamma",
+    "gae_lambda",
+    "value_clip",
+    "value_coef",
+    "whiten",
+}
+
+
+def changed_settings(config: TrainConfig) -> set[str]:
+    """The settings that are not at their defaults."""
+    changed = set()
+    for field in fields(config):
+        if getattr(config, field.name) != field.default:
+            changed.add(field.name)
+    return changed
+
+
+# Settings of the machine, not of the run: a resumed run may change them.
+OF_THE_MACHINE = {
+    "token_budget",
+    "slots",
+    "memory_gb",
+    "gradient_checkpointing",
+    "offload_optimizer",
+    "keep",
+}
+# Where things are: also the machine's, but what is there must be the same.
+PLACES = {"data", "eval_data", "data_dir", "model"}
+
+
 # ---------------------------------------------------------------- python train.py
 
 
 def main():
-    config, given = parse(TrainConfig, "GRPO and Dr. GRPO on one GPU, or on a laptop")
+    config, given = parse(TrainConfig, "GRPO, Dr. GRPO and PPO on one GPU, or on a laptop")
     if config.resume:
         config = resumed(config, given)
     else:

@@ -28,8 +28,18 @@ def share(part: float, whole: float) -> float | None:
 
 # ---------------------------------------------------------------- a step
 
-# What train.update sums over its micro-batches.
-SUMMED = ("loss", "entropy", "gap_sum", "clipped", "kl", "tokens", "padding")
+# What train.update sums over its micro-batches; the last two are a critic's.
+SUMMED = (
+    "loss",
+    "entropy",
+    "gap_sum",
+    "clipped",
+    "kl",
+    "tokens",
+    "padding",
+    "value_loss",
+    "value_clipped",
+)
 
 
 def reward_metrics(rollouts: list, grades: list, rewards: torch.Tensor) -> dict:
@@ -58,7 +68,7 @@ def update_metrics(updates: list[dict], has_kl: bool) -> dict:
     """What a step's optimizer steps were like.
 
     Entropy, clip share and KL are over the tokens that were trained: those of groups with unequal
-    rewards.
+    rewards, or all of them where a term of the loss acts on all (PPO, KL, an entropy bonus).
     """
     total = dict.fromkeys(SUMMED, 0.0)
     for stats in updates:
@@ -75,7 +85,7 @@ def update_metrics(updates: list[dict], has_kl: bool) -> dict:
     if trained:
         gap_mean = trained[0]["gap_sum"] / trained[0]["tokens"]
         gap_max = trained[0]["gap_max"]
-    return {
+    figures = {
         "entropy": share(total["entropy"], tokens),
         "grad_norm": mean([stats["grad_norm"] for stats in updates]),
         "loss": mean([stats["loss"] for stats in updates]),
@@ -86,12 +96,20 @@ def update_metrics(updates: list[dict], has_kl: bool) -> dict:
         # of the responses that the update computed
         "padding_share": share(total["padding"], tokens + total["padding"]),
     }
+    if "critic_grad_norm" in updates[0]:
+        figures["value_loss"] = mean([stats["value_loss"] for stats in updates])
+        figures["value_clip_share"] = share(total["value_clipped"], tokens)
+        figures["critic_grad_norm"] = mean([stats["critic_grad_norm"] for stats in updates])
+    return figures
 
 
 def logged_groups(
     step: int, problems: list, rollouts: list, grades: list, advantage: torch.Tensor
 ) -> list[dict]:
-    """The first groups of a step in full, for rollouts.jsonl; advantage: [P * G]."""
+    """The first groups of a step in full, for rollouts.jsonl.
+
+    advantage: [P * G], or [P * G, T] of each token.
+    """
     size = len(rollouts) // len(problems)
     groups = []
     for g, problem in enumerate(problems[: tokens.GROUPS]):
@@ -103,7 +121,7 @@ def logged_groups(
                     "tokens": len(rollouts[i].response),
                     "finished": rollouts[i].finished,
                     **asdict(grades[i].reward),
-                    "advantage": advantage[i].item(),
+                    "advantage": tokens.of_response(advantage[i], rollouts[i]),
                 }
             )
         groups.append(

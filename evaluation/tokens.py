@@ -27,6 +27,7 @@ from dataclasses import asdict
 
 import torch
 
+import estimators
 import grpo
 import tasks
 from evaluation.responses import Graded, Response
@@ -143,12 +144,14 @@ def response_record(rollout, text: str, reward, look) -> dict:
 def add_update(
     records: list[dict], rollouts: list, looks: list, advantage: torch.Tensor, config
 ) -> None:
-    """Add to the records of a group what the update made of it; advantage: [G], the run's own.
+    """Add to the records of a group what the update made of it.
 
-    A response that the update passed over, its advantage being 0, has the ratios of the look at
-    it, by the weights that drew it. config: the run's.
+    advantage: the run's own, [G] or [G, T]; config: the run's. A response that the update passed
+    over, its advantage being 0, has the ratios of the look at it, by the weights that drew it.
     """
-    kind = config.loss_kind.ratio
+    estimator = config.estimator
+    surrogate = estimators.SURROGATES[estimator.importance]
+    bounds = (estimator.clip_low, estimator.clip_high)
     totals = torch.tensor([record["total"] for record in records])
     lengths = torch.tensor([len(rollout.response) for rollout in rollouts])
     sides = both_sides(totals, lengths, config.max_new_tokens)
@@ -156,14 +159,29 @@ def add_update(
         now = looks[i].logprobs
         if rollouts[i].updated is not None:
             now = rollouts[i].updated.float().cpu()
-        drawn = torch.tensor(rollouts[i].logprobs)
-        ratio = grpo.importance_ratio(now[None], drawn[None], lengths[i, None], kind)
-        ratio = ratio[0].expand(len(drawn))  # a sequence's ratio is that of each of its tokens
-        clipped = grpo.clips(ratio, advantage[i], config.clip_low, config.clip_high)
-        record["advantage"] = short(advantage[i].item())
-        record["log_ratio"] = [round(value, 6) for value in ratio.log().tolist()]
+        old = torch.tensor(rollouts[i].logprobs)
+        if estimator.importance == "tis":  # as in the loss: those of the trainer
+            trainers = rollouts[i].trainers
+            old = now if trainers is None else torch.tensor(trainers)
+        row = (now[None], old[None])
+        log_ratio = estimators.log_ratio(*row, lengths[i, None], estimator.importance)[0]
+        A = advantage[i]
+        if A.dim():  # of each token
+            A = A[: len(old)]
+        _, clipped = surrogate(*row, A.expand(1, len(old)), lengths[i, None], *bounds)
+        # A sequence's ratio and clip are those of each of its tokens.
+        clipped = clipped.expand(1, len(old))[0]
+        record["advantage"] = short(of_response(advantage[i], rollouts[i]))
+        record["log_ratio"] = [round(value, 6) for value in log_ratio.tolist()]
         record["clipped"] = clipped.nonzero()[:, 0].tolist()
         record["sides"] = sides[i]
+
+
+def of_response(advantage: torch.Tensor, rollout) -> float:
+    """The advantage of a response: its own, or the mean of its tokens' advantages [T]."""
+    if not advantage.dim():
+        return advantage.item()
+    return advantage[: len(rollout.response)].mean().item()
 
 
 def both_sides(totals: torch.Tensor, lengths: torch.Tensor, max_new_tokens: int) -> list[dict]:
@@ -176,7 +194,9 @@ def both_sides(totals: torch.Tensor, lengths: torch.Tensor, max_new_tokens: int)
     sides = [{} for _ in lengths]
     for name in SIDES:
         loss = grpo.LOSSES[name]
-        advantages = grpo.advantages(totals[None], loss.divide_by_std)[0]
+        advantages = torch.zeros_like(totals)  # PPO's responses may be alone
+        if len(totals) > 1:
+            advantages = grpo.advantages(totals[None], loss.divide_by_std)[0]
         longest = int(lengths.max())
         weights = grpo.token_weights(lengths, longest, loss.normaliser, step)[:, 0]
         for side, advantage, weight in zip(sides, advantages.tolist(), weights.tolist()):

@@ -4,6 +4,14 @@
     rows               rows of `bench.py cuda`: prefill, decode, rollout, log-probs, update, step
     scaling            `bench.py scaling`: how the cost grows
     memory             `bench.py memory`: what a run keeps in memory, computed
+    recipes            `bench.py recipes`: each published setting beside ours
+    counted            `bench.py counted`: what a GPU has to do, counted without one
+    fake_gpu           tensors of a GPU without values, and what runs on them
+    check              `bench.py check`: what a GPU runs differently, section by section
+    check_kernels      its sections of attention and products
+    check_sampler      those of decoding
+    check_trainer      those of train.py and its memory
+    findings           what it says, and what the sections work on
     side_ours          our side of a comparison
     side_transformers  that of transformers, with its two ways to generate
     side_trl           that of TRL's GRPOTrainer
@@ -20,6 +28,6 @@ A side is one implementation at work: a call that is timed, beside calls of othe
 work on the same weights, prompts and lengths of responses (`measure.Side`).
 """
 
-from . import cpu, memory, rows, scaling
+from . import check, counted, cpu, memory, recipes, rows, scaling
 
-__all__ = ["cpu", "memory", "rows", "scaling"]
+__all__ = ["check", "counted", "cpu", "memory", "recipes", "rows", "scaling"]

@@ -6,7 +6,8 @@
     rollouts.jsonl         some whole groups, with rewards, advantages and why
     tokens.jsonl           of some of them every token, see evaluation/tokens.py
     checkpoints/step-N/    a Hugging Face folder of the fp32 weights, and trainer.pt:
-                           the optimizer's state and the step
+                           the optimizer's state and the step; with --algorithm ppo critic.pt
+                           too: the critic's weights and its optimizer's state
     summary.json           accuracy before and after, written at the end
     report.html            the run as a page, see report.py
 
@@ -40,6 +41,7 @@ TOKENS = "tokens.jsonl"
 SUMMARY = "summary.json"
 PAGE = "report.html"
 TRAINER = "trainer.pt"
+CRITIC = "critic.pt"
 
 
 def new_name(name: str) -> str:
@@ -77,7 +79,8 @@ def new_run_folder(settings) -> Path:
         folder = Path(settings.out)
     else:
         about = Path(settings.data).stem if settings.data else settings.task.replace(":", "")
-        folder = Path(new_name(f"runs/{about}-{settings.loss}-seed{settings.seed}"))
+        how = settings.loss if settings.algorithm == "grpo" else settings.algorithm
+        folder = Path(new_name(f"runs/{about}-{how}-seed{settings.seed}"))
     check_free(folder)
     return folder
 
@@ -332,11 +335,21 @@ def checkpoints_more(there: int, to_come: int, keep: int) -> int:
 
 def write_trainer(checkpoint: Path, optimizer, step: int) -> None:
     """The optimizer's state and the step, in a checkpoint's folder."""
+    write_state(checkpoint / TRAINER, optimizer, {"step": step})
+
+
+def write_critic(checkpoint: Path, optimizer) -> None:
+    """The critic's fp32 weights and its optimizer's state, beside the policy's."""
+    write_state(checkpoint / CRITIC, optimizer, {"weights": optimizer.named_masters()})
+
+
+def write_state(file: Path, optimizer, more: dict) -> None:
+    """An optimizer's state, and what belongs to it, as a file."""
     # With the parameters' names: states that are laid out for others are refused on resuming.
-    state = {"adam": optimizer.adam.state_dict(), "step": step, "names": optimizer.names}
+    state = {"adam": optimizer.adam.state_dict(), "names": optimizer.names, **more}
     # A file that Python opens: of one that torch opens nobody learns why it could not be written.
-    with writing(checkpoint / TRAINER), open(checkpoint / TRAINER, "wb") as file:
-        torch.save(state, file)
+    with writing(file), open(file, "wb") as opened:
+        torch.save(state, opened)
 
 
 def read_trainer(checkpoint: Path, optimizer) -> int:
@@ -344,17 +357,46 @@ def read_trainer(checkpoint: Path, optimizer) -> int:
 
     A UserError if it is damaged or laid out for other parameters.
     """
-    file = checkpoint / TRAINER
+
+    def step_in(state: dict) -> int:
+        step = state["step"]
+        if step != step_of(checkpoint):
+            raise ValueError(f"its step is {step!r}")
+        return step
+
+    return read_state(checkpoint / TRAINER, optimizer, step_in)
+
+
+def read_critic(checkpoint: Path, optimizer) -> None:
+    """Take up the critic's weights and its optimizer's state; UserErrors as of `read_trainer`."""
+    if not (checkpoint / CRITIC).is_file():
+        raise UserError(
+            f"{checkpoint} has no {CRITIC}: move that checkpoint away to resume from the one before"
+        )
+
+    def take_weights(state: dict) -> None:
+        weights = state["weights"]
+        for name, master in optimizer.named_masters().items():
+            master.copy_(weights[name])
+        optimizer.refresh()
+
+    read_state(checkpoint / CRITIC, optimizer, take_weights)
+
+
+def read_state(file: Path, optimizer, take):
+    """Take up an optimizer's state; returns what `take` makes of the rest of the file.
+
+    A UserError if it is damaged or laid out for other parameters.
+    """
     device = optimizer.masters[0].device
     try:
         state = torch.load(file, map_location=device, weights_only=True)
         names = state.get("names")
         adam = state["adam"]
+        taken = None
         if names == optimizer.names:
             optimizer.adam.load_state_dict(adam)
-        step = state["step"]
-        if step != step_of(checkpoint):
-            raise ValueError(f"its step is {step!r}")
+            taken = take(state)
     # By what the file holds instead: text, half of it, or another program's object.
     except (
         *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError),
@@ -366,6 +408,6 @@ def read_trainer(checkpoint: Path, optimizer) -> int:
     if names != optimizer.names:
         raise UserError(
             f"{file} lays the optimizer's states out for other parameters (an earlier version "
-            f"wrote it): it cannot be resumed; begin a new run with --model {checkpoint}"
+            f"wrote it): it cannot be resumed; begin a new run with --model {file.parent}"
         )
-    return step
+    return taken

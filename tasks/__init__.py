@@ -28,7 +28,15 @@ that of arithmetic.
 Left out on purpose: curricula, weights between tasks, anything a model has to judge.
 """
 
-from tasks.catalogue import CHECKS, GENERATORS, batch, check, generator, make_problems
+from tasks.catalogue import (
+    CHECKS,
+    GENERATORS,
+    batch,
+    check,
+    generator,
+    make_problems,
+    other_problems,
+)
 from tasks.countdown import LARGEST, moves, read_countdown, value_as_text
 from tasks.files import read_jsonl, read_rows
 from tasks.knights import identities
@@ -58,6 +66,7 @@ __all__ = [
     "identities",
     "make_problems",
     "moves",
+    "other_problems",
     "prompt",
     "read_countdown",
     "read_jsonl",

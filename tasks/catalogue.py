@@ -97,7 +97,19 @@ def generator(task: str) -> Callable[[random.Random], Problem]:
 def make_problems(task: str, split: str, seed: str | int, n: int) -> list[Problem]:
     """`n` different problems of one split, a pure function of its arguments.
 
-    UserError if the task has too few: PATIENCE draws in a row brought nothing new.
+    UserError if the task has too few.
+    """
+    found = up_to(task, split, seed, n)
+    if len(found) < n:
+        raise UserError(
+            f"task {task!r} has only about {len(found)} different {split} problems, not {n}"
+        )
+    return found
+
+
+def up_to(task: str, split: str, seed: str | int, n: int) -> list[Problem]:
+    """`n` different problems of one split, or those found before PATIENCE draws in a row brought
+    nothing new.
     """
     make_problem = generator(task)
     rng = random.Random(f"{task}/{split}/{seed}")
@@ -111,9 +123,7 @@ def make_problems(task: str, split: str, seed: str | int, n: int) -> list[Proble
             continue
         misses += 1
         if misses > PATIENCE:
-            raise UserError(
-                f"task {task!r} has only about {len(found)} different {split} problems, not {n}"
-            )
+            break
     return list(found.values())
 
 
@@ -133,3 +143,21 @@ def batch(source: str | list[Problem], seed: int, step: int, n: int) -> list[Pro
             order = rng.sample(range(len(source)), len(source))
         chosen.append(source[order[i]])
     return chosen
+
+
+def other_problems(
+    source: str | list[Problem], seed: int, step: int, attempt: int, n: int, known: list[Problem]
+) -> list[Problem]:
+    """Up to `n` training problems beside those that a step knows; a pure function.
+
+    attempt: counts the times that a step asks. A list or a small task may have no others left, then
+    there are fewer.
+    """
+    keys = {problem.key for problem in known}
+    if isinstance(source, str):
+        drawn = up_to(source, "train", f"{seed}/{step}/{attempt}", n + len(known))
+    else:
+        rng = random.Random(f"{seed}/{step}/{attempt}")
+        drawn = rng.sample(source, len(source))
+    others = [problem for problem in drawn if problem.key not in keys]
+    return others[:n]

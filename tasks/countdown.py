@@ -176,7 +176,7 @@ class Expression:
         value = self.read_product(depth)
         while self.look() in ("+", "-"):
             operator = self.take()
-            value = apply(operator, value, self.read_product(depth))
+            value = self.apply(operator, value, self.read_product(depth))
         return value
 
     def read_product(self, depth: int) -> Fraction | None:
@@ -184,18 +184,14 @@ class Expression:
         value = self.read_operand(depth)
         while self.look() in ("*", "/"):
             operator = self.take()
-            value = apply(operator, value, self.read_operand(depth))
+            value = self.apply(operator, value, self.read_operand(depth))
         return value
 
     def read_operand(self, depth: int) -> Fraction | None:
         """A number, or a sum in brackets."""
         token = self.take() or "the end"
         if token[0] in DIGITS:
-            if len(token) > MOST_DIGITS:
-                raise ValueError("a number is too long")
-            number = int(token)
-            self.numbers.append(number)
-            return Fraction(number)
+            return self.number(token)
         if token != "(":
             raise ValueError(f"expected a number, found {token}")
         if depth == DEEPEST:
@@ -205,23 +201,127 @@ class Expression:
             raise ValueError("a bracket is not closed")
         return value
 
+    def number(self, token: str) -> Fraction:
+        """The value of a token of digits, which is noted."""
+        if len(token) > MOST_DIGITS:
+            raise ValueError("a number is too long")
+        number = int(token)
+        self.numbers.append(number)
+        return Fraction(number)
 
-def apply(operator: str, left: Fraction | None, right: Fraction | None) -> Fraction | None:
-    """One exact step of arithmetic.
+    def apply(
+        self, operator: str, left: Fraction | None, right: Fraction | None
+    ) -> Fraction | None:
+        """One exact step of arithmetic.
 
-    None (not a number) stays None, and a division by zero makes one.
+        None (not a number) stays None, and a division by zero makes one.
+        """
+        if left is None or right is None:
+            return None
+        if operator == "+":
+            return left + right
+        if operator == "-":
+            return left - right
+        if operator == "*":
+            return left * right
+        if right == 0:
+            return None
+        return left / right
+
+
+# ---------------------------------------------------------------- the value that Python finds
+
+PYTHON_CHARACTERS = set("0123456789+-*/(). ")
+PYTHON_TOKENS = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+|\*\*|//|\S")
+MOST_BITS = 10_000  # of a power of whole numbers
+
+
+def python_value(text: str) -> float | None:
+    """The value of an expression by Python's arithmetic, which TinyZero's checker asks; None
+    without one.
+
+    Unlike `expression_value` it has signs, decimals, powers (`2**3`) and whole quotients (`7//2`).
+    It is worked out here, by recursive descent; what would take for ever (`9**9**9`) has no value.
     """
-    if left is None or right is None:
+    if len(text) > LONGEST_ANSWER or not set(text) <= PYTHON_CHARACTERS:
         return None
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    if operator == "*":
-        return left * right
-    if right == 0:
+    expression = PythonExpression(text)
+    try:
+        value = expression.read_sum(depth=0)
+    except (ValueError, TypeError, ArithmeticError):
         return None
-    return left / right
+    if expression.look():
+        return None
+    return value
+
+
+class PythonExpression(Expression):
+    """The same with Python's numbers and operators:
+
+    product = signed {(*|/|//) signed}
+    signed  = (+|-) signed | power
+    power   = operand [** signed]
+    """
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.tokens = PYTHON_TOKENS.findall(text)
+
+    def read_product(self, depth: int):
+        value = self.read_signed(depth)
+        while self.look() in ("*", "/", "//"):
+            operator = self.take()
+            value = self.apply(operator, value, self.read_signed(depth))
+        return value
+
+    def read_signed(self, depth: int):
+        """A power, with any number of signs before it."""
+        negative = False
+        while self.look() in ("+", "-"):
+            negative ^= self.take() == "-"
+        value = self.read_power(depth)
+        if negative:
+            return -value
+        return value
+
+    def read_power(self, depth: int):
+        """An operand, perhaps raised to another; the sign of -2**2 comes after the power."""
+        base = self.read_operand(depth)
+        if self.look() != "**":
+            return base
+        self.take()
+        return self.apply("**", base, self.read_signed(depth))
+
+    def read_operand(self, depth: int):
+        """As in the other grammar, but a number may also begin with its point."""
+        if self.look().startswith("."):
+            return self.number(self.take())
+        return super().read_operand(depth)
+
+    def number(self, token: str):
+        """A whole number or a decimal; Python refuses 05."""
+        if "." in token:
+            return float(token)
+        if token[0] == "0" and int(token) != 0:
+            raise ValueError("a number begins with 0")
+        return int(token)
+
+    def apply(self, operator: str, left, right):
+        """One step of Python's arithmetic; ArithmeticError where it has none."""
+        if operator == "+":
+            return left + right
+        if operator == "-":
+            return left - right
+        if operator == "*":
+            return left * right
+        if operator == "/":
+            return left / right
+        if operator == "//":
+            return left // right
+        whole = isinstance(left, int) and isinstance(right, int)
+        if whole and left.bit_length() * right > MOST_BITS:
+            raise ValueError("the power is too large")
+        return left**right
 
 
 # ---------------------------------------------------------------- the checker
@@ -282,3 +382,18 @@ def times(count: int) -> str:
     if count == 2:
         return "twice"
     return f"{count} times"
+
+
+def check_as_tinyzero(answer: str, problem: Problem) -> bool:
+    """Right by TinyZero's own checker (countdown.py of Jiayi-Pan/TinyZero).
+
+    The whole numbers in the answer, in whatever they are used (`1.5` holds 1 and 5), are those
+    given, and Python finds the target to 1e-5.
+    """
+    if len(answer) > LONGEST_ANSWER:
+        return False
+    numbers = [int(digits) for digits in re.findall("[0-9]+", answer)]
+    if sorted(numbers) != sorted(problem.facts["numbers"]):
+        return False
+    value = python_value(answer)
+    return value is not None and abs(value - problem.facts["target"]) < 1e-5

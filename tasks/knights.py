@@ -194,3 +194,28 @@ def claimed_roles(answer: str, names: tuple[str, ...]) -> dict[int, str]:
         if i not in roles:
             raise ValueError(f"does not say what {name} is")
     return roles
+
+
+def roles_as_logic_rl(answer: str, names: tuple[str, ...]) -> list[str] | None:
+    """What the answer says of each person, read as by Logic-RL's checker (kk.py of
+    Unakar/Logic-RL): `Name is a knight` or `Name is a knave`, the first one, anywhere in the text.
+
+    None unless everybody has one, and the words knight and knave stand there as often as there are
+    people.
+    """
+    lower = answer.lower()
+    if lower.count("knight") + lower.count("knave") != len(names):
+        return None
+    roles = []
+    for name in names:
+        claim = rf"\b{re.escape(name)}\s+is\s+a\s+(knight|knave)\b"
+        found = re.search(claim, answer, re.IGNORECASE)
+        if not found:
+            return None
+        roles.append(found[1].lower())
+    return roles
+
+
+def roles_of(problem: Problem) -> list[str]:
+    """The role of each person of a problem, in the order of their names."""
+    return [role(knight) for knight in problem.facts["knights"]]

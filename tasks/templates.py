@@ -38,6 +38,15 @@ TEMPLATES = {
         "{question}<|im_end|>\n"
         "<|im_start|>assistant\n"
     ),
+    # SimpleRL-Zoo, for bases that can follow it (arXiv 2503.18892).
+    "qwen-boxed": (
+        "<|im_start|>system\n"
+        "You are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\n"
+        "{question}\n"
+        "Please reason step by step, and put your final answer within \\boxed{{}}.<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    ),
     # Jiayi-Pan/TinyZero; for Countdown alone.
     "tinyzero": (
         "A conversation between User and Assistant. The user asks a question, and the Assistant "
@@ -64,6 +73,24 @@ TEMPLATES = {
         "(3)... </answer>.\n\n"
         "User:{question}\n"
         "Assistant: <think>"
+    ),
+    # Logic-RL for instruct models, which its data come in; the spaces in it are theirs.
+    "logic-rl-instruct": (
+        "<|im_start|>system\n"
+        "You are a helpful assistant. The assistant first thinks about the reasoning process in "
+        "the mind and then provides the user with the answer. The reasoning process and answer "
+        "are enclosed within <think> </think> and<answer> </answer> tags, respectively, i.e., "
+        "<think> reasoning process here </think><answer> answer here </answer>.  Now the user "
+        "asks you to solve a logical reasoning problem. After thinking, when you finally reach a "
+        "conclusion, clearly state the identity of each character within <answer> </answer> "
+        "tags. i.e., <answer> (1) Zoey is a knight\n"
+        "(2) ... </answer>.\n"
+        "<|im_end|>\n"
+        "<|im_start|>user\n"
+        "{question}\n"
+        "<|im_end|>\n"
+        "<|im_start|>assistant\n"
+        "<think>"
     ),
     # The tokenizer's own.
     "chat": None,

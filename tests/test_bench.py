@@ -412,7 +412,7 @@ def test_the_installed_varlen_attention_takes_these_arguments():
     assert decode_kernels.varlen_call(*meta, 32)().shape == (4, 6, 1, 8)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.gpu
 def test_the_kernels_agree_on_a_gpu():
     found, _ = decode_kernels.compare(
         SMALL_HEADS, 16, 100, torch.device("cuda"), torch.bfloat16, Machine(1e12, 1e14), 2
@@ -750,7 +750,7 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch, tmp_path):
         program(monkeypatch, "cuda", "--json", tmp_path / "x.json")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.gpu
 def test_cuda_rows_run_on_a_gpu(monkeypatch, tmp_path):
     program(monkeypatch, "cuda", *TINY_ROWS, "--device", "cuda", "--json", tmp_path / "rows.json")
     assert len(json.loads((tmp_path / "rows.json").read_text())) > 8

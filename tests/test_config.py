@@ -218,3 +218,36 @@ def test_bounds_and_choices_stand_with_the_field_and_hold_wherever_a_value_comes
         with pytest.raises(UserError, match=re.escape(says)):
             train.TrainConfig(**wrong)
     assert train.TrainConfig(clip_norm=float("inf")).clip_norm == float("inf")
+
+
+def test_a_recipe_tells_what_its_source_published_and_that_sets_nothing(tmp_path):
+    text = (
+        'steps = 5\n[deviations]\nsteps = "less time"\nwords = "none"\n'
+        '[published."their script"]\nsteps = 7\nwords = ["a"]\n"what ours lacks" = 1.5\n'
+    )
+    argv = recipe(tmp_path, text)
+    assert got(*argv)[0] == Settings(steps=5, recipe=argv[1])
+    sources, deviations = config.read_told(argv[1])
+    assert sources == {"their script": {"steps": 7, "words": ["a"], "what ours lacks": 1.5}}
+    assert deviations == {"steps": "less time", "words": "none"}
+    assert config.read_told(recipe(tmp_path, "steps = 5")[1]) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("published = 7", "published = 7 is not a table"),
+        ("deviations = 'one GPU'", "deviations = 'one GPU' is not a table"),
+        ("[published]\nlr = 1e-6", 'lr needs a table of its source, [published."..."]'),
+        ("[deviations]\nlr = 1e-6", "lr = 1e-06 is not a reason in words"),
+        ("[publisht.a]\nlr = 1e-6", "unknown key 'publisht'"),
+    ],
+)
+def test_what_a_recipe_tells_has_a_form(tmp_path, text, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        got(*recipe(tmp_path, text))
+
+
+def test_a_setting_has_an_upper_bound_too():
+    with pytest.raises(UserError, match="--beta2 must be below 1"):
+        train.TrainConfig(beta2=1.5)

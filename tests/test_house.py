@@ -76,7 +76,8 @@ def test_who_may_know_whom():
     assert graph["engine"] <= {"config"}
     assert graph["storage"] <= {"config"}
     assert not graph["evaluation"] & {"sample", "model", "train", "eval"}
-    assert graph["grpo"] <= {"config"}
+    assert graph["grpo"] == set()
+    assert graph["estimators"] == {"config", "grpo"}
 
 
 def test_one_training_step_enters_few_rooms(tmp_path, tiny_folder):

@@ -306,4 +306,3 @@ def test_the_gradient_that_is_written_out_is_autograds(rows_at_a_time, monkeypat
     assert (found - expected).abs().max() < 1e-5
     assert (gradient - expected_gradient).abs().max() < 1e-5
     assert (entropy + (logprobs.exp() * logprobs).sum(1)).abs().max() < 1e-5
-    assert not entropy.requires_grad

@@ -10,6 +10,7 @@ import torch
 from conftest import make_tiny, prefill
 
 import config
+import estimators
 import grpo
 import model as lm
 import reward
@@ -278,7 +279,7 @@ def test_04_ours_is_transformers_and_folders_go_both_ways(tokenizer, tmp_path, t
 
 def test_05_micro_batches_and_order_do_not_change_the_gradient(tiny, monkeypatch):
     rollouts = on_policy(tiny, random_rollouts(tiny))
-    for loss in grpo.LOSSES:
+    for loss in estimators.PRESETS:
         whole = step_gradient(tiny, rollouts, ADVANTAGE, loss=loss)
         for budget in (1, 25, 40):
             close(step_gradient(tiny, rollouts, ADVANTAGE, loss=loss, token_budget=budget), whole)
@@ -328,12 +329,12 @@ def test_06_grpo_and_dr_grpo_differ_in_exactly_two_places(monkeypatch):
     close(by_name["constant"], [1 / 80, 1 / 80])  # max_new_tokens = 8, not the padded 4
     close(by_name["token_mean"], [1 / 30, 1 / 30])
     close(by_name["sequence_sum"], [1 / 10, 1 / 10])
-    assert grpo.choose("grpo") == grpo.Loss(True, "sequence_mean") and grpo.choose(
-        "dr_grpo"
-    ) == grpo.Loss(False, "constant")
-    assert grpo.choose("grpo", std="off", normaliser="constant") == grpo.choose("dr_grpo")
-    assert grpo.choose("dr_grpo", std="on").normaliser == "constant"
-    assert not grpo.choose("dr_grpo", normaliser="sequence_mean").divide_by_std
+    assert grpo.LOSSES["grpo"] == grpo.Loss(True, "sequence_mean")
+    assert grpo.LOSSES["dr_grpo"] == grpo.Loss(False, "constant")
+    choose = estimators.choose
+    assert choose("grpo", std="off", normaliser="constant") == choose("dr_grpo")
+    assert choose("dr_grpo", std="on") == choose("grpo", normaliser="constant")
+    assert choose("dr_grpo", normaliser="sequence_mean") == choose("grpo", std="off")
 
 
 def test_07_a_group_of_equal_rewards_has_advantage_0_and_costs_no_forward(tiny, monkeypatch):
@@ -361,7 +362,7 @@ def test_08_clip_stops_the_gradient_exactly_where_ppo_says(A, ratio, slope):
         torch.zeros(1, 1),
         torch.tensor([float(A)]),
         torch.tensor([1]),
-        grpo.choose("grpo"),
+        grpo.LOSSES["grpo"],
         grpo.Denominators(1, 1, 1),
     )
     loss.backward()
@@ -381,7 +382,7 @@ def expected_length_gradient(loss, mean_length=8, A=1.0):
             logprobs.detach(),
             torch.tensor([A]),
             torch.tensor([n]),
-            grpo.choose(loss),
+            grpo.LOSSES[loss],
             grpo.Denominators(1, n, 1),
         )
         total = (
@@ -496,12 +497,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny):
     logprobs = torch.full(
         (1, 60), 2.0, requires_grad=True
     )  # a response that became e^120 times likelier
-    loss, _ = grpo.policy_loss(
+    loss, _ = estimators.policy_loss(
         logprobs,
         torch.zeros(1, 60),
         torch.tensor([1.0]),
         torch.tensor([60]),
-        grpo.choose("sequence_ratio"),
+        estimators.PRESETS["sequence_ratio"],
         grpo.Denominators(1, 60, 60),
     )
     loss.backward()

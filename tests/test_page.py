@@ -8,6 +8,7 @@ import pytest
 from made_run import HOSTILE, QUESTION, RIGHT, WRONG, make_run, response
 
 from evaluation import page
+from reward import REWARDS
 
 LONG = "thinking " * 40 + WRONG
 GROUP = [
@@ -185,7 +186,7 @@ def test_why_it_was_paid(shown, run):
     why = text(page, "#response .why")
     assert "20-(18-3), which is 5; one right answer: 20+(18/3)" in why and "the format holds" in why
     assert texts(page, "#response .why details tr.own td:first-child") == ["dr_grpo"]
-    assert len(texts(page, "#response .why details tr")) == 7  # a head and six rewards
+    assert len(texts(page, "#response .why details tr")) == 1 + len(REWARDS)  # below a head
 
 
 def test_filters_and_search(shown, run):

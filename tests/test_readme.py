@@ -9,13 +9,14 @@ import grading_cases
 import pytest
 import torch
 
-import grpo
+import estimators
 import model as lm
 import reward
 import sft
 import tasks
 from engine import memory
 from speed import memory as tables
+from speed import recipes as recipe_tables
 from tasks import catalogue, traces
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,7 @@ def test_the_own_loss_example(monkeypatch):
     monkeypatch.setitem(sys.modules, "own_loss", module)  # dataclasses look their module up
     exec(source, module.__dict__)
     step = module.Denominators(rows=2, tokens=10, max_new_tokens=16)
-    weights = module.token_weights(torch.tensor([4, 9]), 9, module.choose("root").normaliser, step)
+    weights = module.token_weights(torch.tensor([4, 9]), 9, module.LOSSES["root"].normaliser, step)
     assert weights[0, 0] == pytest.approx(1 / 8 / 2) and weights[1, 8] == pytest.approx(1 / 12 / 2)
 
 
@@ -102,6 +103,10 @@ def test_the_memory_tables_are_the_command():
     assert tables.model_table(settings) in PAGES["memory.md"]
     assert tables.target_table() in PAGES["memory.md"]
     assert tables.recipe_table(settings) in PAGES["real-models.md"]
+
+
+def test_the_tables_of_published_settings_are_the_command():
+    assert recipe_tables.tables() in PAGES["recipes.md"]
 
 
 def test_the_count_of_grading_cases():
@@ -132,6 +137,53 @@ def test_the_table_of_answer_styles_is_the_code():
         assert cells == expected, row
 
 
+# The tables of docs/rewards.md: our reward, the style in which it reads, and the problem.
+REWARD_TABLES = {
+    "tinyzero": (
+        "tinyzero",
+        "auto",
+        tasks.Problem("countdown", "", "", "", {"numbers": (2, 3, 4), "target": 24}),
+    ),
+    "logic_rl": (
+        "logic_rl",
+        "auto",
+        tasks.Problem("kk", "", "", "", {"names": ("Ava", "Ben"), "knights": (True, False)}),
+    ),
+    "dr_grpo, tags": ("dr_grpo", "answer-tag", tasks.Problem("math", "", "12", "")),
+    "dr_grpo, boxes": ("dr_grpo", "boxed", tasks.Problem("math", "", "12", "")),
+    "simplerl": ("simplerl", "boxed", tasks.Problem("math", "", "12", "")),
+    "dr_grpo, last number": ("dr_grpo", "last-number", tasks.Problem("math", "", "12", "")),
+}
+
+
+def scored_responses(section: str):
+    """(response, finished, theirs, ours, why they differ) of a table in docs/rewards.md."""
+    for row in section.splitlines():
+        if row.startswith("| `"):
+            shown, theirs, ours, why = row[2:-1].split(" | ")
+            response = shown.removesuffix(", cut off").strip("`").replace("\\n", "\n")
+            yield response, not shown.endswith(", cut off"), float(theirs), float(ours), why
+
+
+def test_the_tables_of_rewards_are_the_code():
+    """Ours as it is now, theirs by the reward that pays as published, and each difference told."""
+    _, *sections = PAGES["rewards.md"].split("\n## ")
+    assert [section.partition("\n")[0] for section in sections] == list(REWARD_TABLES)
+    count = 0
+    for section, (name, style, problem) in zip(sections, REWARD_TABLES.values(), strict=True):
+        rows = list(scored_responses(section))
+        same = sum(theirs == ours for _, _, theirs, ours, _ in rows)
+        assert f"The same in {same} of {len(rows)}." in section
+        count += len(rows)
+        for response, finished, theirs, ours, why in rows:
+            assert reward.score(name, response, problem, finished, style).total == ours, response
+            assert bool(why.strip()) == (theirs != ours), response
+            if f"{name}-original" in reward.ORIGINALS:
+                original = reward.score(f"{name}-original", response, problem, finished)
+                assert original.total == theirs, response
+    assert f"{count} responses" in PAGES["rewards.md"]
+
+
 def test_the_size_of_the_base_is_computed_and_named():
     model = lm.load("base")[0]
     assert memory.parameters(model.config) == sum(p.numel() for p in model.parameters())
@@ -139,8 +191,8 @@ def test_the_size_of_the_base_is_computed_and_named():
 
 
 def test_the_losses_of_the_readme_exist():
-    for name in ("token_mean", "sequence_sum", "sequence_ratio", "gspo"):
-        assert f"`{name}`" in README and name in grpo.LOSSES
+    for name in ("dapo", "gspo", "cispo", "rloo", "reinforce++", "rft", "maxrl", "r1"):
+        assert f"`{name}`" in README and name in estimators.PRESETS
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():

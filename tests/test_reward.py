@@ -11,9 +11,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import tasks
+import train
 from config import UserError
 from grader import last_boxed
-from reward import REWARDS, TAGS, extract_answer, read_response, score
+from reward import NAMES, ORIGINALS, REWARDS, TAGS, extract_answer, read_response, score
 from tasks import Problem, check
 
 ROOT = Path(__file__).parent.parent
@@ -974,3 +975,115 @@ def test_answers_at_their_longest_take_no_time():
             check("".join(rng.choices(alphabet, k=longest(problem.task))), problem)
     check("*".join(["999999999"] * 20), countdown(*[999999999] * 20, target=1))
     assert time.process_time() - start < 0.1
+
+
+# ---------------------------------------------------------------- with the published holes
+
+
+def paid(response, *numbers, target):
+    return score("tinyzero-original", response, countdown(*numbers, target=target)).total
+
+
+@pytest.mark.parametrize(
+    "answer, numbers, target, pays",
+    [
+        ("2**3", (2, 3), 8, 1),
+        ("7//2", (2, 7), 3, 1),
+        ("1.5*2", (1, 2, 5), 3, 1),
+        ("-2+5", (2, 5), 3, 1),
+        ("-2**2+3*4", (2, 2, 3, 4), 8, 1),  # the power first
+        ("2**-1*8", (1, 2, 8), 4, 1),
+        ("2**2**3", (2, 2, 3), 256, 1),  # from the right
+        ("(1+1/3)*3", (1, 1, 3, 3), 4, 1),
+        ("1/49*49", (1, 49, 49), 1, 1),  # 0.9999999999999999 there
+        ("100001/100000", (100001, 100000), 1, 0.1),  # off by 1e-5
+        (".5*2", (2, 5), 1, 1),
+        ("2+3", (2, 3, 4), 5, 0.1),  # not all of the numbers
+        ("2+3", (2, 3), 6, 0.1),
+        ("2+03", (2, 3), 5, 0.1),  # no number to Python
+        ("1/0", (0, 1), 1, 0.1),
+        ("2(3)", (2, 3), 6, 0.1),
+        ("2*3)", (2, 3), 6, 0.1),
+        ("(2*3", (2, 3), 6, 0.1),
+        ("2*", (2,), 2, 0.1),
+        ("9**9**9", (9, 9, 9), 1, 0.1),  # hangs theirs
+        ("9**(9**9)/9**(9**9)", (9,) * 6, 1, 0.1),
+        ("2e0*3", (0, 2, 3), 6, 0.1),
+        ("", (2,), 2, 0.1),
+    ],
+)
+def test_tinyzeros_own_arithmetic(answer, numbers, target, pays):
+    assert paid(f"<answer>{answer}</answer>", *numbers, target=target) == pays
+
+
+def test_tinyzeros_own_rule_reads_the_last_answer_of_the_last_line():
+    assert paid("<answer>2+3</answer> <answer>2*3</answer>", 2, 3, target=6) == 1
+    assert paid("<answer>2*3</answer> <answer>2+3</answer>", 2, 3, target=6) == 0.1
+    assert paid("<answer>2*3</answer>\n", 2, 3, target=6) == 0
+    assert paid("<answer>2*3", 2, 3, target=6) == 0
+    assert paid("<answer>5 <answer>2*3</answer>", 2, 3, target=6) == 0.1  # from the first tag on
+
+
+def test_logic_rls_own_rule():
+    def pays(response):
+        return score("logic_rl-original", response, PEOPLE).total
+
+    right = "Ava is a knight, Ben is a knave, Zoey is a knight"
+    assert pays(f"</think><answer>{right}</answer>") == 3
+    assert pays(f"a </think> b <answer>I say: {right}!</answer> c") == 3
+    assert pays(f"a</think><answer>{right}. Ben is no knave</answer>") == -1  # four roles
+    assert pays(f"a</think><answer>{right.replace('Ben', 'Bea')}</answer>") == -1
+    assert pays(f"a</think><answer>{right.replace('knave', 'knight')}</answer>") == -0.5
+    assert pays(f"a</think><answer>{right.upper()}</answer>") == 3
+    assert pays("a</think><answer></answer>") == -1
+    for broken in (
+        f"<think>a</think><answer>{right}</answer>",
+        f"a<answer>{right}</answer>",
+        f"<answer>{right}</answer></think>",
+        f"a</think></answer>{right}<answer>",
+        f"a</think><answer>{right}</answer><answer>{right}</answer>",
+    ):
+        assert pays(broken) == -3
+
+
+@pytest.mark.parametrize("name, problem", [("tinyzero", MAKE_24), ("logic_rl", PEOPLE)])
+def test_a_published_rule_pays_what_was_cut_off_and_its_accuracy_is_everybodys(name, problem):
+    answer = "2*3*4" if name == "tinyzero" else PEOPLE_RIGHT
+    original = f"{name}-original"
+    assert name in REWARDS and original not in REWARDS and original in NAMES
+    cut_off = score(original, tagged(answer), problem, finished=False)
+    assert (cut_off.total, cut_off.accuracy) == (BEST[name], 0.0)
+    assert "length limit" in cut_off.why
+    assert score(original, tagged(answer), problem).accuracy == 1.0
+    hedged = f"{tagged('nothing')} <answer>{answer}</answer>"
+    assert score(original, hedged, problem).accuracy == 0.0  # two answers, whatever they earn
+
+
+def test_a_published_rule_reads_one_task():
+    with pytest.raises(UserError, match="tinyzero-original reads answers to countdown alone"):
+        score("tinyzero-original", "x", PEOPLE)
+    with pytest.raises(UserError, match="logic_rl-original reads answers to kk alone"):
+        train.TrainConfig(reward="logic_rl-original", task="countdown:3")
+    with pytest.raises(UserError, match="tinyzero-original reads answers to countdown alone"):
+        train.TrainConfig(reward="tinyzero-original", data="rows.jsonl", task="math")
+    train.TrainConfig(reward="logic_rl-original", task="kk:3-7")
+    with pytest.raises(UserError, match="unknown reward 'x': choose .*logic_rl-original"):
+        score("x", "", PEOPLE)
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_a_published_rule_costs_bounded_time(name):
+    problem = MAKE_24 if name.startswith("tinyzero") else PEOPLE
+    for text in (
+        "<answer>" * 10**5,
+        "<answer></answer>" * 10**5,
+        tagged("(" * 10**6),
+        tagged("2**" * 60 + "2"),
+        tagged("-" * 190 + "2"),
+        tagged("Ava is a " * 10**5),
+        tagged("Ava" + " " * 10**6 + "knight knave knight"),
+        tagged("9" * 10**6),
+    ):
+        began = time.process_time()
+        score(name, text, problem)
+        assert time.process_time() - began < 1

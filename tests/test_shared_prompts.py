@@ -143,10 +143,7 @@ def test_only_prompts_of_one_id(tokenizer):
     shared.backward()
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
-    reason="flash attention needs a CUDA GPU of Ampere or later",
-)
+@pytest.mark.gpu(least=(8, 0))
 @pytest.mark.parametrize("budget", [MANY, FEW])
 def test_packed_on_the_gpu_is_padded_on_the_cpu(tokenizer, budget):
     """The kernel lets the last query of a response see all of its keys."""
