@@ -879,6 +879,8 @@ def train(config: TrainConfig) -> dict:
 def after_divergence(run: Run) -> str:
     """What to do when a run has come to numbers that are not finite."""
     resume = f"--resume {run.folder} and an --lr below {run.config.lr:g}"
+    if run.critic:
+        resume += f" (or a --critic-lr below {run.config.critic_lr:g})"
     saved = runs.checkpoints(run.folder)
     if run.step == 0:
         return f"this is the first step: is --model {run.config.model} sound? If it is, {resume}"

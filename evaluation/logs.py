@@ -80,7 +80,7 @@ def read_config(folder: str) -> dict:
 # What is wrong with a run, if a share of its responses or groups is above a half.
 ILLS = {
     "truncated": "of the responses hit --max-new-tokens and earn nothing",
-    "equal_groups": "of the groups have equal rewards and teach nothing",
+    "equal_groups": "of the groups have equal rewards: nothing in them is better than the rest",
 }
 
 
