@@ -445,30 +445,16 @@ def update(
 ) -> dict:
     """One optimizer step on rollouts with their advantages [B]; returns what to log of it.
 
-    With a critic, whose optimizer takes a step too, they are [B, T].
-
+    With a critic, whose optimizer takes a step too, advantages are [B, T].
     on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's
     (`check_gap`). token_budget: 0 is the configuration's. Without KL and entropy bonus, rows of
     advantage 0 cost no forward pass, but they stay in the denominators: they are zeros of the same
     mean.
     """
-    # 1. What the sums are divided by is counted over all rollouts, before any is left out. With
-    #    --overlong-filtering those that hit the limit are rows without tokens (DAPO, section 3.4).
-    rows = len(rollouts)
-    if config.overlong_filtering:
-        finished = [i for i in range(rows) if rollouts[i].finished]
-        rollouts = [rollouts[i] for i in finished]
-        advantage = advantage[finished]
-    tokens = sum(len(rollout.response) for rollout in rollouts)
-    denominators = grpo.Denominators(rows, tokens, config.max_new_tokens)
+    # 1. What the sums are divided by; then what has no gradient is left out.
+    rollouts, advantage, denominators = with_gradient(rollouts, advantage, config)
 
-    # 2. A rollout of advantage 0 has gradient 0, but for the terms that act on all.
-    if not config.trains_on_all:
-        kept = advantage.nonzero()[:, 0].tolist()
-        rollouts = [rollouts[i] for i in kept]
-        advantage = advantage[kept]
-
-    # 3. Each prompt is computed once, for its whole group.
+    # 2. Each prompt is computed once, for its whole group.
     prompts = [rollout.prompt for rollout in rollouts]
     budget = token_budget or config.token_budget or default_budget(model.device)
     shared = lm.SharedPrompts(model, prompts, budget)
@@ -482,7 +468,7 @@ def update(
         prompts_of_critic = lm.SharedPrompts(critic.body, prompts, budget)
         held += prompts_of_critic.held
 
-    # 4. Micro-batches: their gradients add up to that of the whole step.
+    # 3. Micro-batches: their gradients add up to that of the whole step.
     figures = []  # of each micro-batch, on the model's device
     padding = 0
     for batch in micro_batches(costs_of(rollouts), budget - held, model.packs):
@@ -514,9 +500,9 @@ def update(
     stats["tokens"] = sum(len(rollout.response) for rollout in rollouts)
     stats["padding"] = padding
     if critic:
-        stats["critic_grad_norm"] = 0.0
+        stats["critic_grad_norm"] = 0.0  # of no rollouts, as the policy's
 
-    # 5. Check, then let the weights move.
+    # 4. Check, then let the weights move.
     if on_policy:
         try:
             check_gap(stats, config.max_logprob_gap, model.dtype)
@@ -525,13 +511,35 @@ def update(
             if critic:
                 critic_optimizer.drop_gradients()
             raise
-    if critic:
-        stats["critic_grad_norm"] = 0.0  # of no rollouts, as the policy's
     if rollouts:
         stats["grad_norm"] = optimizer.step(lr, config.clip_norm)
     if rollouts and critic:
         stats["critic_grad_norm"] = critic_optimizer.step(config.critic_lr, config.clip_norm)
     return stats
+
+
+def with_gradient(
+    rollouts: list[sample.Rollout], advantage: torch.Tensor, config: TrainConfig
+) -> tuple[list[sample.Rollout], torch.Tensor, grpo.Denominators]:
+    """(the rollouts that an optimizer step trains on, their advantages, the step's denominators).
+
+    Denominators are counted over all rollouts, before any is left out for its advantage of 0.
+    """
+    # With --overlong-filtering those that hit the limit are rows without tokens (DAPO, section
+    # 3.4).
+    rows = len(rollouts)
+    if config.overlong_filtering:
+        finished = [i for i in range(rows) if rollouts[i].finished]
+        rollouts = [rollouts[i] for i in finished]
+        advantage = advantage[finished]
+    tokens = sum(len(rollout.response) for rollout in rollouts)
+    denominators = grpo.Denominators(rows, tokens, config.max_new_tokens)
+    # A rollout of advantage 0 has gradient 0, but for the terms that act on all.
+    if not config.trains_on_all:
+        kept = advantage.nonzero()[:, 0].tolist()
+        rollouts = [rollouts[i] for i in kept]
+        advantage = advantage[kept]
+    return rollouts, advantage, denominators
 
 
 # The figures of a micro-batch whose sum over a step is wanted; of the last one the largest is.
@@ -1029,18 +1037,7 @@ def open_run(config: TrainConfig) -> Run:
     start = str(saved[-1]) if saved else config.model
     model, tokenizer = lm.load(start, "cpu", torch.float32)
     model.recompute = config.gradient_checkpointing
-    known = problems if config.data else held_out  # a generated task draws its own, step by step
-    vocabulary = model.config.vocab_size
-    prompts = tasks.encode_prompts(known, config.template, tokenizer, vocabulary)
-    fit = fitting(known, prompts, config, model)
-    if config.data:
-        problems = fit
-    evaluated_on = [*held_out]
-    for benchmark in suite.values():
-        evaluated_on += benchmark
-    prompts += tasks.encode_prompts(evaluated_on, config.template, tokenizer, vocabulary)
-    room = model.config.max_position_embeddings - config.max_new_tokens
-    longest = min(room, max(len(prompt) for prompt in prompts))
+    problems, longest = fit_to_context(config, model, tokenizer, problems, held_out, suite)
 
     # 3. What it takes in memory; then model and optimizer go where they work.
     budget = config.token_budget or default_budget(device)
@@ -1078,22 +1075,31 @@ def open_run(config: TrainConfig) -> Run:
         token_budget=budget,
     )
 
-    # 4. The folder: nobody else may work on it, and its logs end where the checkpoint does.
-    folder.mkdir(parents=True, exist_ok=True)
+    # 4. The optimizers' states of the newest checkpoint, and the folder.
     if saved:
         run.step = runs.read_trainer(saved[-1], optimizer)
         if critic:
             runs.read_critic(saved[-1], critic_optimizer)
+    take_folder(run, saved, sha256)
+    return run
+
+
+def take_folder(run: Run, saved: list[Path], sha256: dict[str, list[str]]) -> None:
+    """Keep others out of the run's folder, cut its logs back to the checkpoint, write config.json.
+
+    saved: the checkpoints that were there before; sha256: of what the run is trained on.
+    """
+    folder = run.folder
+    folder.mkdir(parents=True, exist_ok=True)
     run.lock = runs.claim(folder)
     try:
-        runs.check_untouched(folder, saved, is_new=not config.resume)
+        runs.check_untouched(folder, saved, is_new=not run.config.resume)
         runs.clear_drafts(folder)
         run.seconds = runs.take_up_logs(folder, run.step if saved else -1)
-        runs.write_config(folder, runs.lasting_settings(config.resolved(), folder), sha256)
+        runs.write_config(folder, runs.lasting_settings(run.config.resolved(), folder), sha256)
     except BaseException:
         run.lock.release()
         raise
-    return run
 
 
 def optimizer_of(model, config: TrainConfig, device, dtype: torch.dtype) -> MasterAdamW:
@@ -1141,6 +1147,24 @@ def find_problems(config: TrainConfig) -> tuple:
     if config.eval_problems:
         held_out = held_out[: config.eval_problems]
     return training, held_out, suite
+
+
+def fit_to_context(
+    config: TrainConfig, model, tokenizer, problems, held_out: list, suite: dict
+) -> tuple[str | list, int]:
+    """(what to train on, without what does not fit the context; tokens of the longest prompt)."""
+    known = problems if config.data else held_out  # a generated task draws its own, step by step
+    vocabulary = model.config.vocab_size
+    prompts = tasks.encode_prompts(known, config.template, tokenizer, vocabulary)
+    fit = fitting(known, prompts, config, model)
+    if config.data:
+        problems = fit
+    evaluated_on = [*held_out]
+    for benchmark in suite.values():
+        evaluated_on += benchmark
+    prompts += tasks.encode_prompts(evaluated_on, config.template, tokenizer, vocabulary)
+    room = model.config.max_position_embeddings - config.max_new_tokens
+    return problems, min(room, max(len(prompt) for prompt in prompts))
 
 
 def fitting(problems: list, prompts: list[list[int]], config: TrainConfig, model) -> list:

@@ -80,11 +80,13 @@ def test_who_may_know_whom():
     assert graph["estimators"] == {"config", "grpo"}
 
 
-def test_one_training_step_enters_few_rooms(tmp_path, tiny_folder):
+@pytest.mark.parametrize("algorithm, its_own", [("grpo", "estimators"), ("ppo", "ppo")])
+def test_one_training_step_enters_few_rooms(tmp_path, tiny_folder, algorithm, its_own):
     config = train.TrainConfig(
         model=tiny_folder,
         out=str(tmp_path / "run"),
         steps=1,
+        algorithm=algorithm,
         prompts_per_step=2,
         group_size=2,
         max_new_tokens=8,
@@ -106,5 +108,5 @@ def test_one_training_step_enters_few_rooms(tmp_path, tiny_folder):
         sys.setprofile(None)
         run.lock.release()
     entered.discard("tests")
-    assert {"train", "sample", "model", "engine", "grpo", "tasks"} <= entered
+    assert {"train", "sample", "model", "engine", "grpo", "tasks", its_own} <= entered
     assert len(entered) <= 8, entered
