@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import reward
 import tasks
-from evaluation.responses import fault_in
 
 
 def explain(text: str, problem: tasks.Problem | None, finished: bool, style: str = "auto") -> dict:
@@ -65,7 +64,7 @@ def problem_of(record: dict, config: dict) -> tasks.Problem | None:
     task = record.get("task") or task_of(config)
     facts = record.get("facts", {})
     problem = tasks.Problem(task, record["question"], record["answer"], "", facts)
-    if fault_in(problem):
+    if tasks.fault_in(problem):
         return None
     return problem
 

@@ -11,7 +11,7 @@ from config import UserError
 from tasks.arithmetic import LONGEST_NUMBER, check_arithmetic, make_arithmetic
 from tasks.countdown import LONGEST_ANSWER, check_countdown, make_countdown
 from tasks.data import check_data, check_math
-from tasks.knights import check_kk, make_kk
+from tasks.knights import check_kk, make_kk, make_perturbed
 from tasks.problem import Problem, split_of
 from tasks.sums import make_sums
 from tasks.words import make_words
@@ -20,6 +20,7 @@ from tasks.words import make_words
 GENERATORS = {
     "countdown": (make_countdown, 2, 6),
     "kk": (make_kk, 2, 8),
+    "kk-perturbed": (make_perturbed, 2, 8),
     "arithmetic": (make_arithmetic, 2, 6),
     "sums": (make_sums, 10, 99),
     "words": (make_words, 1, 2),

@@ -1,8 +1,9 @@
 """Problems from files: which rows become problems, and on which side of the fence they are.
 
-A file is JSON lines, a JSON array or parquet (rows.py); what a row says stands in fields.py. A row
-that no response could be right about, and questions whose answers contradict each other, are passed
-over aloud: they would only ever teach that an answer is wrong.
+A file is JSON lines, a JSON array or parquet (rows.py); what a row says stands in fields.py, or the
+row is a whole problem (records.py), whose task and key stay what they are. A row that no response
+could be right about, and questions whose answers contradict each other, are passed over aloud: they
+would only ever teach that an answer is wrong.
 """
 
 import re
@@ -14,6 +15,7 @@ from config import UserError
 from tasks.catalogue import check
 from tasks.fields import PassedOver, answer_of, facts_of, question_of
 from tasks.problem import SPLITS, Problem, decisive_part, split_of
+from tasks.records import is_whole, problem_in
 from tasks.rows import rows
 
 MOST_NAMED = 3  # of what is passed over, that the message names
@@ -99,8 +101,14 @@ def problem_of(row: dict, question_field: str, answer_field: str, task: str, whe
     """The problem that a row states; PassedOver if it states none.
 
     Key: the question in small letters, which alone decides the split, and below it the question as
-    it is, but for spacing: f(a) is another problem than f(A) and on the same side.
+    it is, but for spacing: f(a) is another problem than f(A) and on the same side. A row that is a
+    whole problem has its own key and task, unless a field is named by hand.
     """
+    if is_whole(row) and not question_field and not answer_field:
+        try:
+            return problem_in(row)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
     question, system = question_of(row, question_field, where)
     answer = answer_of(row, answer_field, task, where)
     facts = facts_of(row)

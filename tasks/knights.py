@@ -1,14 +1,17 @@
 """Knights and knaves: who always tells the truth, who always lies?
 
 The generator draws one statement a person until exactly one assignment fits them all. The checker
-reads `Name is a knight` and `Name is a knave`, in a sentence or a list, and nothing else.
+reads `Name is a knight` and `Name is a knave`, in a sentence or a list, and nothing else. A puzzle
+can be perturbed: one word of it is changed, and with it the solution, so that who has learned the
+solution by heart is found out.
 """
 
 import itertools
 import random
 import re
+from dataclasses import replace
 
-from tasks.problem import Problem
+from tasks.problem import Problem, split_of
 
 NAMES = (
     "Ava Ben Chloe David Emma Felix Grace Henry Ivy Jack "
@@ -103,21 +106,29 @@ def wording(said: tuple, names: tuple[str, ...]) -> str:
 
 
 def make_kk(rng: random.Random, size: int | None = None) -> Problem:
-    """`size` people (2 or 3 if not given), one statement each, exactly one consistent assignment.
-
-    The assignment is found by brute force. facts: names, knights (tuple of bool), statements
-    (trees). Key: the statements with people as numbers, so a puzzle keeps its identity when it is
-    told about other people.
-    """
+    """`size` people (2 or 3 if not given), one statement each, exactly one assignment fits."""
     n = size or rng.choice((2, 3))
     while True:
         statements = tuple(statement(rng, n, i) for i in range(n))
-        assignments = itertools.product((True, False), repeat=n)
-        solutions = [knights for knights in assignments if consistent(statements, knights)]
+        solutions = solutions_of(statements)
         if len(solutions) == 1:
             break
-    knights = solutions[0]
     names = tuple(rng.sample(NAMES, n))
+    return puzzle(names, statements, solutions[0])
+
+
+def solutions_of(statements: tuple) -> list[tuple[bool, ...]]:
+    """Every consistent assignment, found by brute force."""
+    assignments = itertools.product((True, False), repeat=len(statements))
+    return [knights for knights in assignments if consistent(statements, knights)]
+
+
+def puzzle(names: tuple[str, ...], statements: tuple, knights: tuple[bool, ...]) -> Problem:
+    """The problem of these people, with what each of them says and which of them are knights.
+
+    facts: names, knights (tuple of bool), statements (trees). Key: the statements with people as
+    numbers, so a puzzle keeps its identity when it is told about other people.
+    """
     told = []
     for name, said in zip(names, statements):
         told.append(f"{name} says: {wording(said, names)}.")
@@ -141,6 +152,81 @@ def identities(names: tuple[str, ...], knights: tuple[bool, ...]) -> str:
     for i, name in enumerate(names):
         lines.append(f"({i + 1}) {name} is a {role(knights[i])}")
     return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- perturbed puzzles
+
+
+def perturbed(problem: Problem, rng: random.Random, split: str = "") -> Problem | None:
+    """The puzzle with one person called the other thing in one place, and so with another solution.
+
+    One leaf of one statement is flipped, knight to knave or back. The flips are tried in an order
+    that `rng` draws; None if after none of them there is exactly one solution, and another one than
+    before. split: the side that the new puzzle has to be on, by its own key; "" takes both. facts
+    has in addition `original`, the key of the puzzle that it was made from. (Local perturbation,
+    "On Memorization of Large Language Models in Logical Reasoning", arXiv 2410.23123: there
+    a leaf is drawn anew, here it is flipped.)
+    """
+    statements = problem.facts["statements"]
+    candidates = flipped_puzzles(statements)
+    for candidate in rng.sample(candidates, len(candidates)):
+        solutions = solutions_of(candidate)
+        if len(solutions) != 1 or solutions[0] == problem.facts["knights"]:
+            continue
+        found = puzzle(problem.facts["names"], candidate, solutions[0])
+        if split in ("", split_of(found.key)):
+            return replace(found, facts={**found.facts, "original": problem.key})
+    return None
+
+
+def flipped_puzzles(statements: tuple) -> list[tuple]:
+    """All statements with one leaf of one of them flipped, as far as the generator could draw them.
+
+    Nobody says "I am a knave", and no statement joins two equal halves.
+    """
+    found = []
+    for speaker, said in enumerate(statements):
+        for flipped in flips(said):
+            if can_be_said(flipped, speaker):
+                found.append(statements[:speaker] + (flipped,) + statements[speaker + 1 :])
+    return found
+
+
+def flips(said: tuple) -> list[tuple]:
+    """Every statement that differs from this one in one leaf: a knight for a knave or back."""
+    if said[0] == "is":
+        _, person, knight = said
+        return [("is", person, not knight)]
+    found = []
+    for i in range(1, len(said)):
+        for part in flips(said[i]):
+            found.append(said[:i] + (part,) + said[i + 1 :])
+    return found
+
+
+def can_be_said(said: tuple, speaker: int) -> bool:
+    """Whether the generator could let `speaker` say this."""
+    if said[0] == "is":
+        return said != ("is", speaker, False)
+    parts = said[1:]
+    if len(set(parts)) < len(parts):
+        return False
+    return all(can_be_said(part, speaker) for part in parts)
+
+
+def make_perturbed(rng: random.Random, size: int | None = None) -> Problem:
+    """The perturbed puzzle of a training puzzle of `size` people (2 or 3 if not given).
+
+    Its own key decides its side. One that is held out is one word away from a puzzle that training
+    draws, and training never draws it.
+    """
+    while True:
+        original = make_kk(rng, size)
+        if split_of(original.key) != "train":
+            continue
+        found = perturbed(original, rng)
+        if found:
+            return found
 
 
 # ---------------------------------------------------------------- the checker
