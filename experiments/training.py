@@ -18,7 +18,14 @@ from train import TrainConfig, train
 # A base is made anew if one of these has changed: the files of the model that it starts from,
 # and the code that trains it.
 START_FILES = ("config.json", "tokenizer.json", "model.safetensors")
-CODE_FILES = ("sft.py", "model.py", "engine/attention.py", "engine/optimizer.py")
+CODE_FILES = (
+    "sft.py",
+    "model.py",
+    "engine/attention.py",
+    "engine/optimizer.py",
+    "tasks/order.py",
+    "tasks/pairs.py",
+)
 
 
 # ---------------------------------------------------------------- bases

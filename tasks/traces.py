@@ -38,6 +38,9 @@ MIXTURE = {
     "search": Habit(0.15, ordered=True, tries=60, give_up=0.01, checks=True),
 }
 
+# What the base reads: share of the pairs by task. Countdown is what `python train.py` trains on.
+TASK_SHARE = {"countdown:3": 0.80, "countdown:4": 0.04, "kk": 0.08, "arithmetic": 0.08}
+
 
 def pick(rng: random.Random) -> str:
     """The name of a habit, drawn by share."""

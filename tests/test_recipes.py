@@ -1,12 +1,14 @@
 """Published settings beside ours: no difference without a reason, no reason without a difference."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 import bench
 import tasks
-from config import UserError, read_told
+from config import UserError, read_told, read_toml
+from sft import SFTConfig
 from speed import recipes
 from speed.recipes import Row, rows_of, shown, table
 from train import TrainConfig
@@ -20,11 +22,14 @@ WITH_SOURCE = (
     "logic-rl-7b",
     "logic-rl-7b-reinforce",
     "r1-zero",
+    "simplerl-7b",
     "simplerl-zero-7b",
     "simplerl-zero-7b-ppo",
     "tinyzero-3b",
     "tinyzero-3b-ppo",
 )
+# Those of supervised training, with the sources that say how it went.
+SUPERVISED = ("sft/limo", "sft/r1-distill-1.5b", "sft/s1", "sft/simplerl-7b")
 TEXT = """
 lr = 2e-6
 steps = 5
@@ -98,7 +103,8 @@ def test_values_are_shown_as_a_recipe_writes_them():
 def test_the_command_shows_all_or_those_that_are_named(capsys):
     recipes.main([])
     everything = capsys.readouterr().out
-    assert [line[3:] for line in everything.splitlines() if line[:3] == "## "] >= [*WITH_SOURCE]
+    headings = [line[3:] for line in everything.splitlines() if line[:3] == "## "]
+    assert sorted(headings) == sorted([*WITH_SOURCE, *SUPERVISED])
     recipes.main(["tinyzero-3b"])
     one = capsys.readouterr().out
     assert one.count("## ") == 1 and one.strip() in everything
@@ -121,6 +127,24 @@ def test_a_recipe_says_what_matters_about_its_source(name):
     sources, deviations = read_told(str(path))
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     assert known & set(deviations) and sources
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_a_supervised_recipe_says_what_matters_about_its_source(name):
+    path = recipes.RECIPES / f"{name}.toml"
+    rows = {row.name: row for row in rows_of(path)}
+    for setting in ("model", "data", "epochs", "rows", "lr"):
+        assert setting in rows, setting
+    recipe = read_toml(str(path), SFTConfig)
+    assert SFTConfig(**recipe).epochs and Path(recipe["out"]).name == recipe["out"]
+
+
+def test_the_second_stage_of_simplerl_begins_where_the_first_ends():
+    first = read_toml(str(recipes.RECIPES / "sft" / "simplerl-7b.toml"), SFTConfig)
+    second = read_toml(str(recipes.RECIPES / "simplerl-7b.toml"), TrainConfig)
+    zero = read_toml(str(recipes.RECIPES / "simplerl-zero-7b-ppo.toml"), TrainConfig)
+    assert second == {**zero, "model": first["out"]}
+    assert second["template"] == first["template"] and first["model"] == zero["model"]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ import train
 from config import UserError
 from engine import batches
 from tasks import words
+from tasks.pairs import generated_pairs, read_pairs
 
 # ---------------------------------------------------------------- the tokenizer
 
@@ -33,7 +34,7 @@ def new_tokenizer():
 
 @pytest.fixture(scope="module")
 def texts():
-    return [text for pair in sft.generated_pairs(random.Random(0), 200) for text in pair]
+    return [text for pair in generated_pairs(random.Random(0), 200) for text in pair]
 
 
 def test_the_new_tokenizer_gives_the_same_ids_after_a_folder_of_model_type_qwen2(
@@ -99,7 +100,7 @@ def test_generated_pairs_are_training_problems_in_the_stated_mixture(texts):
 @pytest.mark.parametrize("template", ["short", "r1", "simple"])
 def test_the_pairs_of_one_task_are_in_its_words_and_in_the_template(template):
     before, after = tasks.TEMPLATES[template].split("{question}")
-    for prompt, response in sft.generated_pairs(random.Random(0), 50, "words:1-2", template):
+    for prompt, response in generated_pairs(random.Random(0), 50, "words:1-2", template):
         question = prompt.removeprefix(before).removesuffix(after)
         assert prompt == before + question + after
         assert question.startswith(words.INSTRUCTIONS["train"])
@@ -131,20 +132,20 @@ def test_a_bad_pair_is_refused_by_its_line(tmp_path, line, says):
     good = json.dumps({"prompt": "a", "response": "b"})
     (tmp_path / "p.jsonl").write_text("\n".join([good, line, good]) + "\n")
     with pytest.raises(UserError, match="line 2: .*" + says):
-        sft.read_pairs(str(tmp_path / "p.jsonl"), "prompt", "response")
+        read_pairs(str(tmp_path / "p.jsonl"), "prompt", "response")
 
 
 def test_a_file_without_pairs_or_not_in_utf_8_is_refused(tmp_path):
     for content, says in (("", "no pairs"), ('{"prompt": "Où?", "response": "là"}\n', "line 1")):
         (tmp_path / "p.jsonl").write_bytes(content.encode("latin-1"))
         with pytest.raises(UserError, match=says):
-            sft.read_pairs(str(tmp_path / "p.jsonl"), "prompt", "response")
+            read_pairs(str(tmp_path / "p.jsonl"), "prompt", "response")
 
 
 def test_pairs_are_read_from_the_fields_that_are_named(tmp_path):
     text = '{"q": "What?", "a": "", "more": 1}\n{"q": "Où?", "a": "là"}\n'
     (tmp_path / "p.jsonl").write_text(text, encoding="utf-8")
-    assert sft.read_pairs(str(tmp_path / "p.jsonl"), "q", "a") == [("What?", ""), ("Où?", "là")]
+    assert read_pairs(str(tmp_path / "p.jsonl"), "q", "a") == [("What?", ""), ("Où?", "là")]
 
 
 # ---------------------------------------------------------------- the loss
