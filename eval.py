@@ -5,17 +5,21 @@ Beside it the lengths, the truncated share, and behaviours by rule.
     python eval.py --model base --task countdown --n 512 --k 16 --json out.json
     python eval.py --model MODEL --template qwen-math --suite math --protocol dr-grpo
     python eval.py --model MODEL --save out.jsonl --html out.html
+    python eval.py --model base --force-wait 2 --wait-text $'\n' --wait-unless " yes"
     python eval.py --regrade out.jsonl
+    python eval.py --split train --n 2048 --save responses.jsonl    # for sft.py --data
 
 Intervals are by problem: the k responses to one problem are not k independent pieces of evidence.
 A prompt that does not fit the context counts as wrong; its problem is in every share of right
 answers, and in no length, truncated share or behaviour, because nothing was drawn for it.
 
-Responses are drawn here. What is kept of them, and the figures, are the business of `evaluation/`.
+Responses are drawn here. What is kept of them, the figures, and what test-time methods do to the
+draws are the business of `evaluation/`.
 """
 
 import itertools
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -29,10 +33,22 @@ from config import UserError, check_values, parse, run_program, setting
 from engine.decoder import MOST_SLOTS
 from engine.device import DTYPES, default_budget, pick_device
 from engine.plan import out_of_memory, plan_slots
-from evaluation import Graded, behaviours, benchmarks, figures, page, responses, tables, tokens
+from evaluation import (
+    Graded,
+    behaviours,
+    benchmarks,
+    budget,
+    figures,
+    page,
+    responses,
+    tables,
+    thoughts,
+    tokens,
+    votes,
+)
 from reward import STYLES
 from storage import model_folder, pinned
-from storage.folders import write_file
+from storage.folders import check_file, write_file
 from tasks import files
 
 # How the systems measure: temperature, top-p, longest response, responses a problem.
@@ -44,6 +60,8 @@ PROTOCOLS = {
     "r1": dict(temperature=0.6, top_p=0.95, max_new_tokens=32768, k=16),
     # arXiv 2503.18892; AIME24 also with k 32
     "simplerl-zoo": dict(temperature=1.0, top_p=0.95, max_new_tokens=16000, k=1),
+    # arXiv 2501.19393: the last 100 tokens are kept for a forced answer
+    "s1": dict(temperature=0.0, top_p=1.0, max_new_tokens=32768, k=1, think_cap=32668),
 }
 
 
@@ -64,11 +82,13 @@ def evaluate(
     slots: int = MOST_SLOTS,
     decoder=None,
     on_rollout=None,
+    generate=None,
 ) -> tuple[dict, list[Graded]]:
     """Sample k responses to each problem and grade them; (figures, graded).
 
     `slots` responses decode at a time, or as many as `decoder` has. `progress` names the bar.
     on_rollout(index of the problem, rollout) is called for each, in order, when all are drawn.
+    generate: a test-time method that draws in place of the sampler.
     """
     vocabulary = model.config.vocab_size
     prompts = tasks.encode_prompts(problems, template, tokenizer, vocabulary)
@@ -78,7 +98,8 @@ def evaluate(
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
     rollouts = []
     if fit:
-        rollouts = sample.generate(
+        draw = generate or sample.generate
+        rollouts = draw(
             model,
             tokenizer,
             [prompts[i] for i in fit],
@@ -111,12 +132,17 @@ def held_out(
     levels: str = "",
     split: str = "held-out",
     style: str = "auto",
+    seed: int = 0,
 ) -> list[tasks.Problem]:
-    """The first n problems of a task's or file's held-out side, or of the whole file.
+    """The first n problems of a task's or file's held-out side, its training side, or of the whole
+    file.
 
-    Of a file 0 takes all. They are the same for every run and seed.
+    Of a file 0 takes all. They are the same for every run and seed, but for training problems that
+    a task generates: these are others with every seed.
     """
     if data is None:
+        if split == "train":
+            return tasks.make_problems(task, "train", seed, n)
         return tasks.make_problems(task, "held-out", 0, n)
     kind = "data"
     if task == "math":
@@ -127,7 +153,7 @@ def held_out(
         problems = tasks.read_rows(*how)
         files.warn_of_contradictions(problems, data)
     else:
-        problems = tasks.read_jsonl(*how)["held-out"]
+        problems = tasks.read_jsonl(*how)[split]
     return first(problems, n)
 
 
@@ -141,6 +167,11 @@ def first(problems: list[tasks.Problem], n: int) -> list[tasks.Problem]:
 # ---------------------------------------------------------------- python eval.py
 
 
+# Headings of --help.
+BUDGET = "budget forcing (s1, arXiv 2501.19393)"
+SWITCHES = "a penalty on switching thoughts (TIP, arXiv 2501.18585)"
+
+
 @dataclass(frozen=True)
 class EvalConfig:
     """The settings of an evaluation."""
@@ -148,8 +179,8 @@ class EvalConfig:
     model: str = setting("base", "model folder or hub id")
     task: str = setting(
         "countdown",
-        "countdown, kk, arithmetic, sums or words, with a size if you like (countdown:4); math, "
-        "to grade the answers of --data as maths",
+        "countdown, kk, kk-perturbed, arithmetic, sums or words, with a size if you like "
+        "(countdown:4); math, to grade the answers of --data as maths",
     )
     suite: str | None = setting(
         None,
@@ -165,8 +196,9 @@ class EvalConfig:
     )
     split: str = setting(
         "held-out",
-        "problems of --data: its held-out side, or all",
-        choices=("held-out", "all"),
+        "problems of --task or --data: the held-out side, the training side (for sft.py), or all "
+        "of --data",
+        choices=("held-out", "train", "all"),
     )
     question_field: str = setting(
         "", "field of --data that holds the question; by default it is found"
@@ -207,7 +239,11 @@ class EvalConfig:
         f"responses that decode at a time; 0: what the memory holds, {MOST_SLOTS} at most, twice "
         "as many from 80 GB on",
     )
-    seed: int = setting(0, "seed of the draws; the held-out problems are always the same")
+    seed: int = setting(
+        0,
+        "seed of the draws, and of a task's training problems; the held-out problems are always "
+        "the same",
+    )
     json: str | None = setting(None, "write the figures to this file")
     save: str | None = setting(None, "write every response to this file")
     html: str | None = setting(None, "write the responses to this page, as report.py shows a run's")
@@ -216,6 +252,38 @@ class EvalConfig:
     )
     device: str = setting("auto", "auto, cpu or cuda")
     dtype: str = setting("auto", "compute type: auto, fp32 or bf16", choices=("auto", *DTYPES))
+    force_wait: int = setting(
+        0,
+        "times that the end of a response's thinking is taken away and --wait-text put there",
+        group=BUDGET,
+    )
+    wait_text: str = setting("Wait", "what is put there", group=BUDGET)
+    wait_unless: str = setting(
+        "", "the thinking may end after all if its last line holds this text", group=BUDGET
+    )
+    end_of_thinking: str = setting(
+        "</think>", "what ends the thinking; without it the stop token does", group=BUDGET
+    )
+    think_cap: int = setting(
+        0, "tokens after which the thinking is closed and an answer forced; 0: never", group=BUDGET
+    )
+    final_text: str = setting(
+        "", "what closes it and begins the answer; by default the template's form", group=BUDGET
+    )
+    answer_tokens: int = setting(
+        100, "longest forced answer, tokens, --final-text among them", group=BUDGET
+    )
+    switch_penalty: float = setting(
+        0.0, "subtracted from the logits of ids that begin a switch word", group=SWITCHES
+    )
+    switch_window: int = setting(
+        600, "tokens from the beginning of a thought for which that holds", group=SWITCHES
+    )
+    switch_words: tuple[str, ...] = setting(
+        ("Alternatively",),
+        "what begins another thought; may be given more than once",
+        group=SWITCHES,
+    )
 
 
 def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
@@ -232,7 +300,49 @@ def settled(settings: EvalConfig, given: set[str]) -> EvalConfig:
         raise UserError("--n and --k must be at least 1")
     if settings.slots < 0:
         raise UserError("--slots must be at least 0")
+    check_budget(settings, given)
+    check_switches(settings, given)
     return settings
+
+
+def check_budget(settings: EvalConfig, given: set[str]) -> None:
+    """Refuse a budget that cannot be forced, and what says how to force one that is not asked."""
+    if settings.force_wait < 0 or settings.think_cap < 0 or settings.answer_tokens < 1:
+        raise UserError(
+            "--force-wait and --think-cap must be at least 0, --answer-tokens at least 1"
+        )
+    if not settings.wait_text or not settings.end_of_thinking:
+        raise UserError("--wait-text and --end-of-thinking must not be empty")
+    if given & {"wait_text", "wait_unless"} and "force_wait" not in given:
+        raise UserError("--wait-text and --wait-unless say how --force-wait waits: give it")
+    if given & {"final_text", "answer_tokens"} and not settings.think_cap:
+        raise UserError("--final-text and --answer-tokens say what --think-cap forces: give it")
+    if "end_of_thinking" in given and not given & {"force_wait", "think_cap", "protocol"}:
+        raise UserError("--end-of-thinking is for --force-wait and --think-cap: give one")
+    if settings.think_cap and longest_forced(settings) > settings.max_new_tokens:
+        raise UserError(
+            f"--think-cap {settings.think_cap} and --answer-tokens {settings.answer_tokens} are "
+            f"more than --max-new-tokens {settings.max_new_tokens}: lower one"
+        )
+
+
+def check_switches(settings: EvalConfig, given: set[str]) -> None:
+    """Refuse a penalty on switches that says nothing, or stands beside another method."""
+    if not 0 <= settings.switch_penalty < math.inf or settings.switch_window < 1:
+        raise UserError("--switch-penalty must be at least 0, --switch-window at least 1")
+    if not all(word.strip() == word and word for word in settings.switch_words):
+        raise UserError("--switch-words must be words without blanks around them")
+    if given & {"switch_window", "switch_words"} and "switch_penalty" not in given:
+        raise UserError("--switch-window and --switch-words are for --switch-penalty: give it")
+    if settings.switch_penalty and (settings.force_wait or settings.think_cap):
+        raise UserError("choose one: --switch-penalty, or --force-wait and --think-cap")
+
+
+def longest_forced(settings: EvalConfig) -> int:
+    """The tokens that a response whose thinking is closed by the cap may have; 0 without a cap."""
+    if not settings.think_cap:
+        return 0
+    return settings.think_cap + settings.answer_tokens
 
 
 def check_source(settings: EvalConfig, given: set[str]) -> None:
@@ -251,9 +361,11 @@ def check_source(settings: EvalConfig, given: set[str]) -> None:
             f"{' or '.join(pinned.TRAINING)}: name one of these"
         )
     of_file = settings.split == "all" or settings.levels or settings.task == "math"
+    if settings.suite and settings.split == "train":
+        raise UserError("--split train: benchmarks have no training side; leave out --suite")
     if settings.data is None and of_file:
         raise UserError(
-            "--split, --levels and --task math say how to take a file: name it with --data"
+            "--split all, --levels and --task math say how to take a file: name it with --data"
         )
     if settings.data is None and (settings.question_field or settings.answer_field):
         raise UserError("--question-field and --answer-field name fields of --data")
@@ -264,13 +376,8 @@ def check_files(settings: EvalConfig) -> None:
     outputs = {"--json": settings.json, "--save": settings.save, "--html": settings.html}
     outputs = {flag: file for flag, file in outputs.items() if file}
     for flag, file in outputs.items():
+        check_file(flag, file)
         place = Path(os.path.realpath(file))
-        if not place.parent.is_dir():
-            raise UserError(f"{flag} {file}: there is no such folder")
-        # What is there already may be a folder, a pipe or a device, or kept from being changed.
-        taken = place.exists() and not (place.is_file() and os.access(place, os.W_OK))
-        if taken or not os.access(place.parent, os.W_OK):
-            raise UserError(f"{flag} {file}: no file can be written there")
         model = model_folder.local(settings.model)
         if model and place.exists() and place.parent == model.resolve():
             raise UserError(f"{flag} {file}: that is a file of --model")
@@ -304,6 +411,9 @@ def with_defaults(settings: EvalConfig, given: set[str]) -> EvalConfig:
     if settings.suite or settings.split == "all":
         changes["n"] = 0
     changes.update(PROTOCOLS.get(settings.protocol, {}))
+    if "think_cap" in changes and "max_new_tokens" in given:  # the answer stays within these
+        room = settings.max_new_tokens - settings.answer_tokens
+        changes["think_cap"] = max(1, min(changes["think_cap"], room))
     for name in given:
         changes.pop(name, None)
     return replace(settings, **changes)
@@ -326,7 +436,12 @@ def fitted(
             f"--protocol {settings.protocol}: {left} new tokens, not {wanted}: "
             f"the model's context is {context}"
         )
-        return replace(settings, max_new_tokens=left)
+        changes = {"max_new_tokens": left}
+        if "think_cap" not in given:
+            changes["think_cap"] = min(settings.think_cap, left - settings.answer_tokens)
+        settings = replace(settings, **changes)
+        check_budget(settings, given)
+        return settings
     if wanted >= context:
         raise UserError(
             f"--max-new-tokens {wanted} leaves no room for a prompt in the model's context of "
@@ -357,6 +472,7 @@ def problems_of(settings: EvalConfig) -> dict[str, list[tasks.Problem]]:
         settings.levels,
         settings.split,
         settings.answer_style,
+        settings.seed,
     )
     return {name: problems}
 
@@ -385,6 +501,7 @@ def sampled(
         tasks.stop_strings(settings.template, settings.stop),
     )
     slots = slots_for(settings, model, prompts)
+    generate = generate_for(settings, model, tokenizer)
     graded = {}
     for name, problems in found.items():
         rollouts = []
@@ -402,11 +519,33 @@ def sampled(
                 style=settings.answer_style,
                 slots=slots,
                 on_rollout=partial(keep_rollout, rollouts),
+                generate=generate,
             )
         if settings.html:
             with out_of_memory("in a look at tokens: leave out --html", resumable=False):
                 lines[name] = lines_of(model, tokenizer, graded[name], rollouts, settings)
     return settings, graded
+
+
+def generate_for(settings: EvalConfig, model, tokenizer):
+    """What draws the responses: the sampler, or a test-time method around it."""
+    if settings.switch_penalty:
+        words = settings.switch_words
+        how = (settings.switch_penalty, settings.switch_window, model, tokenizer)
+        return partial(sample.generate, bias=thoughts.SwitchPenalty(words, *how))
+    if not settings.force_wait and not settings.think_cap:
+        return sample.generate
+    forced = budget.Budget(
+        settings.force_wait,
+        settings.wait_text,
+        settings.wait_unless,
+        settings.end_of_thinking,
+        settings.think_cap,
+        settings.final_text or budget.final_text_of(settings.template),
+        settings.answer_tokens,
+    )
+    text_of = partial(sample.text_of, model, tokenizer)
+    return budget.Forcing(forced, model, tokenizer, sample.generate, sample.random_numbers, text_of)
 
 
 def slots_for(settings: EvalConfig, model, prompts: list[list[int]]) -> int:
@@ -428,7 +567,12 @@ MOST_LOOKED_AT = 60_000
 
 
 def lines_of(model, tokenizer, graded: list[Graded], rollouts: list, settings) -> list[dict]:
-    """A line for each problem, as a run has them in tokens.jsonl; rollouts: (problem, rollout)."""
+    """A line for each problem, as a run has them in tokens.jsonl; rollouts: (problem, rollout).
+
+    Where a test-time method has drawn there are no log-probs to show, and lines have texts alone.
+    """
+    if not all(rollout.logprobs for _, rollout in rollouts):
+        return tokens.text_lines(graded)
     looked_at = []
     total = 0
     for _, rollout in rollouts:
@@ -524,7 +668,9 @@ def main():
         settings, graded = sampled(settings, given, lines)
     found = {}
     for name, group in graded.items():
-        found[name] = figures(group) | behaviours(group)
+        found[name] = votes(group) | figures(group) | behaviours(group)
+        if settings.force_wait or settings.think_cap:
+            found[name] |= budget.figures(group, longest_forced(settings))
     source = add_published(found, settings)
     print(tables.table(found, source))
     if settings.save:

@@ -63,6 +63,8 @@ class Rollout:
     # have said (ppo.py); None without a critic.
     values: list[float] | None = field(default=None, repr=False, compare=False)
     returns: list[float] | None = field(default=None, repr=False, compare=False)
+    # (begin, end) of response ids that were put there and not drawn (evaluation/budget.py).
+    forced: list[tuple[int, int]] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True)
@@ -279,12 +281,37 @@ def decode_step(decoder: Decoder, spans: list[tuple[int, int]], sampling: Sampli
     spans: (slots, positions), see engine/decoder.py. This is what a GPU captures as a graph: it
     reads nothing back to the host.
     """
+    uniform = next_uniform(decoder, spans)
+    ids, logprobs = draw(decoder.logits(spans), uniform, sampling)
+    take(decoder, ids, logprobs)
+
+
+def biased_step(bias, placement: Placement):
+    """`decode_step` with what `bias` adds to the logits of each row (see `generate`)."""
+
+    def step(decoder: Decoder, spans: list[tuple[int, int]], sampling: Sampling) -> None:
+        in_use = placement.in_use
+        added = bias(placement.owner, decoder.ids[:in_use], decoder.count[:in_use])
+        uniform = next_uniform(decoder, spans)
+        ids, logprobs = draw(decoder.logits(spans) + added, uniform, sampling)
+        take(decoder, ids, logprobs)
+
+    return step
+
+
+def next_uniform(decoder: Decoder, spans: list[tuple[int, int]]):
+    """The random number of each row's next id: [B]."""
     in_use = sum(slots for slots, _ in spans)
+    place = decoder.count[:in_use, None]
+    return decoder.uniform[:in_use].gather(1, place).squeeze(1)
+
+
+def take(decoder: Decoder, ids, logprobs) -> None:
+    """Put what was drawn, ids [B] and their log-probs [B], into the rows that are alive."""
+    in_use = len(ids)
     count = decoder.count[:in_use]  # how many ids a row has drawn
     alive = decoder.alive[:in_use]
     place = count[:, None]  # where the new one goes
-    uniform = decoder.uniform[:in_use].gather(1, place).squeeze(1)
-    ids, logprobs = draw(decoder.logits(spans), uniform, sampling)
     decoder.ids[:in_use].scatter_(1, place, ids[:, None])
     decoder.logprobs[:in_use].scatter_(1, place, logprobs[:, None])
     decoder.pending[:in_use] = ids  # what the next step decodes
@@ -296,19 +323,30 @@ def decode_step(decoder: Decoder, spans: list[tuple[int, int]], sampling: Sampli
 # ---------------------------------------------------------------- prefilling prompts
 
 
-def check_prompts(model, prompts: list[list[int]], max_new_tokens: int) -> int:
-    """The cache capacity that these prompts need; UserError if one and its response cannot fit."""
-    lengths = [len(prompt) for prompt in prompts]
-    longest = max(lengths)
-    context = model.config.max_position_embeddings
-    if min(lengths) == 0:
+def check_prompts(
+    model, prompts: list[list[int]], max_new_tokens: int, limits: list[int] | None = None
+) -> int:
+    """The cache capacity that these prompts need; UserError if one and its response cannot fit.
+
+    limits: a longest response of each rollout's own; those of a prompt stand together.
+    """
+    if min(map(len, prompts)) == 0:
         raise UserError("an empty prompt: there is no position to continue from")
-    if longest + max_new_tokens > context:
+    limits = limits or [max_new_tokens] * len(prompts)
+    n = len(limits) // len(prompts)
+    needs = []
+    for i, limit in enumerate(limits):
+        length = len(prompts[i // n])
+        new_tokens = min(limit, max_new_tokens)
+        needs.append((length + new_tokens, length, new_tokens))
+    capacity, length, new_tokens = max(needs)
+    context = model.config.max_position_embeddings
+    if capacity > context:
         raise UserError(
-            f"a prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's "
+            f"a prompt of {length} tokens and {new_tokens} new ones do not fit the model's "
             f"context of {context}: shorten the prompt or lower --max-new-tokens"
         )
-    return longest + max_new_tokens
+    return capacity
 
 
 class PrefilledPrompts:
@@ -381,8 +419,9 @@ class PrefilledPrompts:
 class Collector:
     """Looks at what rows have drawn, and completes the rollouts of those that have ended."""
 
-    def __init__(self, model, tokenizer, sampling: Sampling, rollouts, on_token, on_done):
+    def __init__(self, model, tokenizer, sampling: Sampling, rollouts, on_token, on_done, biased):
         self.stop_ids = model.stop_ids
+        self.biased = biased  # whether another policy than the model's draws
         self.rollouts = rollouts
         self.on_token = on_token
         self.on_done = on_done
@@ -431,6 +470,8 @@ class Collector:
             rollout.logprobs = logprobs[i][:length]
             rollout.finished = slot in lengths or rollout.response[-1] in self.stop_ids
             check_logprobs(rollout.logprobs)
+            if self.biased:
+                rollout.logprobs = []
             if self.on_done is not None:
                 self.on_done(owner, rollout)
 
@@ -463,25 +504,40 @@ def generate(
     limits: list[int] | None = None,
     decoder: Decoder | None = None,
     check_every: int = 0,
+    uniform: torch.Tensor | None = None,
+    bias=None,
 ) -> list[Rollout]:
     """`n` rollouts of each prompt (lists of ids), a flat list in which groups stand together.
 
     slots: rows that decode at a time. on_token(rollout index, id) is called for each drawn id,
     on_done(rollout index, rollout) when a rollout is complete. limits: a longest response of each
     rollout's own. decoder: buffers and graphs to use again; its slots count. check_every: steps
-    between two checks for rows that have ended; 0 chooses. A pure function of its arguments on one
-    machine; the draws depend on neither `slots` nor `check_every`.
+    between two checks for rows that have ended; 0 chooses. uniform [rollouts, max_new_tokens]: the
+    random numbers, in place of the seed's. A pure function of its arguments on one machine; the
+    draws depend on neither `slots` nor `check_every`.
+
+    bias(rollout index of each row, ids [B, T], how many of them each row has drawn [B]) gives what
+    is added to the logits [B, V] before each draw; the ids beyond are no row's. It is for
+    evaluations (evaluation/thoughts.py): what is then drawn from is not the model's distribution,
+    and a gradient of its log-probs would be that of another policy. So these rollouts have no
+    log-probs, and no training can use them.
     """
     rollouts = [Rollout(prompts[i // n]) for i in range(n * len(prompts))]
-    capacity = check_prompts(model, prompts, sampling.max_new_tokens)
+    most = sampling.max_new_tokens
+    capacity = check_prompts(model, prompts, most, limits)
     decoder = decoder or Decoder(model, min(slots, len(rollouts)))
-    decoder.make_room(capacity, sampling.max_new_tokens)
-    check_every = check_every or default_check_every(model.device, on_token)
-    limit, uniform = limits_and_draws(len(rollouts), sampling.max_new_tokens, limits, seed)
+    decoder.make_room(capacity, most)
+    reader = on_token or bias
+    check_every = check_every or default_check_every(model.device, reader)
+    limit = torch.tensor(limits or [most] * len(rollouts)).clamp(1, most)
+    if uniform is None:
+        uniform = random_numbers(len(rollouts), most, seed)
     prefilled = PrefilledPrompts(model, prompts, prefill_tokens)
-    collector = Collector(model, tokenizer, sampling, rollouts, on_token, on_done)
+    biased = bias is not None
+    collector = Collector(model, tokenizer, sampling, rollouts, on_token, on_done, biased)
     waiting = deque(range(len(rollouts)))
     placement = Placement(decoder, min(decoder.slots, len(rollouts)))
+    step = biased_step(bias, placement) if biased else decode_step
     with progress_bar(len(rollouts), progress) as bar:
         while placement.in_use > 0:
             # 1. Admit: the head of the queue takes the free slots. A prompt is prefilled once, and
@@ -494,7 +550,7 @@ def generate(
                 decoder.start(taken, prompts[which][-1], limit[members], uniform[members])
 
             # 2. Decode: a step draws an id for each row and adds a position to its cache.
-            decoder.advance(placement.spans(), check_every, decode_step, sampling)
+            decoder.advance(placement.spans(), check_every, step, sampling, eager=biased)
             placement.grow(check_every)
 
             # 3. Collect: what the rows that have ended drew goes into their rollouts.
@@ -507,21 +563,17 @@ def generate(
     return rollouts
 
 
-def default_check_every(device: torch.device, on_token) -> int:
+def default_check_every(device: torch.device, reader) -> int:
     """Steps between two checks: 1 on a CPU, and wherever somebody reads along."""
-    if device.type == "cpu" or on_token is not None:
+    if device.type == "cpu" or reader is not None:
         return 1
     return CHECK_EVERY_ON_GPU
 
 
-def limits_and_draws(rollouts: int, most: int, limits: list[int] | None, seed: int):
-    """What a rollout takes to its slot, whichever that is: its limit and its random numbers.
-
-    Returns (limit [rollouts] of 1 to `most` ids, uniform [rollouts, most], one number an id).
-    """
-    limit = torch.tensor(limits or [most] * rollouts).clamp(1, most)
+def random_numbers(rollouts: int, most: int, seed: int) -> torch.Tensor:
+    """What a rollout takes to its slot, whichever that is: a number an id, [rollouts, most]."""
     generator = torch.Generator().manual_seed(seed % 2**63)
-    return limit, torch.rand(rollouts, most, generator=generator)
+    return torch.rand(rollouts, most, generator=generator)
 
 
 def progress_bar(total: int, name: str | None) -> tqdm:

@@ -135,9 +135,14 @@ class Decoder:
         return [(slots, min(positions + steps, self.capacity)) for slots, positions in spans]
 
     @torch.inference_mode()
-    def advance(self, spans: list[tuple[int, int]], steps: int, decode_step, sampling) -> None:
-        """`steps` times `decode_step(decoder, spans, sampling)`; `spans` are those of the first."""
-        if self.graphed:
+    def advance(
+        self, spans: list[tuple[int, int]], steps: int, decode_step, sampling, eager: bool = False
+    ) -> None:
+        """`steps` times `decode_step(decoder, spans, sampling)`; `spans` are those of the first.
+
+        eager: without graphs, for a step that is not the same each time or reads on the host.
+        """
+        if self.graphed and not eager:
             self.replay(spans, steps, decode_step, sampling)
             return
         for i in range(steps):

@@ -59,6 +59,10 @@ def reward_metrics(rollouts: list, grades: list, rewards: torch.Tensor) -> dict:
         "length": mean(right + wrong),
         "length_right": mean(right),
         "length_wrong": mean(wrong),
+        "words": mean([reward.words for reward in earned]),
+        "language": share(
+            sum(reward.latin_words for reward in earned), sum(reward.words for reward in earned)
+        ),
         "truncated": mean([not rollout.finished for rollout in rollouts]),
         "equal_groups": grpo.equal_groups(rewards).float().mean().item(),
     }

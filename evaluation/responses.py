@@ -5,7 +5,6 @@ response, with all that grading needs of its problem. Responses to one problem s
 """
 
 import json
-import math
 from bisect import bisect_left
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
@@ -32,6 +31,7 @@ class Response:
     )
     finished: bool  # ended by itself, not by the length limit
     marks: tuple[int, ...] = ()  # characters after every STRIDE tokens, and after the last
+    forced: tuple = ()  # (begin, end) of tokens that were put there and not drawn (budget.py)
 
 
 NOT_DRAWN = Response("", 0, False)
@@ -66,7 +66,7 @@ def keep(rollout, text_of) -> Response:
     ids = rollout.response
     pieces = [ids[i : i + STRIDE] for i in range(0, len(ids), STRIDE)]
     marks = tuple(accumulate(len(text_of(piece)) for piece in pieces))
-    return Response(text_of(ids), len(ids), rollout.finished, marks)
+    return Response(text_of(ids), len(ids), rollout.finished, marks, tuple(rollout.forced))
 
 
 def tokens_until(response: Response, position: int) -> float:
@@ -140,9 +140,6 @@ def rows_of(benchmark: str, index: int, group: Graded) -> list[dict]:
 # A problem and its responses.
 Ungraded = tuple[tasks.Problem, list[Response]]
 
-# Tasks whose checker reads the gold as a number.
-NUMERIC = ("arithmetic", "sums", "words")
-
 
 def read(path: str) -> tuple[dict, dict[str, list[Ungraded]]]:
     """(settings, {benchmark: [(problem, its responses)]}) of a saved file.
@@ -170,6 +167,19 @@ def read(path: str) -> tuple[dict, dict[str, list[Ungraded]]]:
                 ) from None
     check_whole(path, number, total, found)
     return settings, found
+
+
+def read_graded(path: str) -> tuple[dict, dict[str, list[Graded]]]:
+    """(settings, {benchmark: graded problems}) of a saved file, graded again as it was."""
+    settings, found = read(path)
+    rule = settings.get("reward", "dr_grpo")
+    style = settings.get("answer_style", "auto")
+    if rule not in [*reward.REWARDS] or style not in reward.STYLES:  # lists: it may be no text
+        raise UserError(f"{path}: no reward {rule!r} with the answer style {style!r}")
+    graded = {}
+    for name, problems in found.items():
+        graded[name] = [grade(problem, group, rule, style) for problem, group in problems]
+    return settings, graded
 
 
 def typed(row, name: str, kind: type):
@@ -206,54 +216,42 @@ def response_of(row: dict) -> Response:
         tokens=typed(row, "tokens", int),
         finished=typed(row, "finished", bool),
         marks=tuple(typed(row, "marks", list)),
+        forced=forced_of(row),
     )
     if response.tokens < 0:
         raise ValueError("tokens below 0")
-    ascending = are_all(response.marks, int) and list(response.marks) == sorted(response.marks)
-    if not ascending or len(response.marks) > response.tokens:
+    whole_numbers = tasks.are_all(response.marks, int)
+    if not whole_numbers or list(response.marks) != sorted(response.marks):
+        raise ValueError("marks that are no places in a text")
+    if len(response.marks) > response.tokens:
         raise ValueError("marks that are no places in a text")
     return response
 
 
+def forced_of(row: dict) -> tuple[tuple[int, int], ...]:
+    """Where tokens of a line's response were put there; older files have no such field."""
+    if "forced" not in row:
+        return ()
+    spans = []
+    before = 0
+    for span in typed(row, "forced", list):
+        if not tasks.are_all(span, int) or len(span) != 2 or not before <= span[0] < span[1]:
+            raise ValueError("forced spans that are no places in a response")
+        spans.append(tuple(span))
+        before = span[1]
+    if spans and before > row["tokens"]:
+        raise ValueError("forced spans that are no places in a response")
+    return tuple(spans)
+
+
 def problem_of(row: dict) -> tasks.Problem:
-    """The problem of one line, if grading has all that it needs."""
-    problem = tasks.Problem(
-        task=typed(row, "task", str),
-        question=typed(row, "question", str),
-        answer=typed(row, "gold", str),
-        key=typed(row, "key", str),
-        facts=typed(row, "facts", dict),
-    )
-    if problem.task not in tasks.CHECKS:
-        raise ValueError(f"no checker for task {problem.task!r}: have {', '.join(tasks.CHECKS)}")
-    fault = fault_in(problem)
-    if fault:
-        raise ValueError(f"{fault}: {repr(problem.facts)[:SHOWN]}")
-    return problem
+    """The problem of one line, if grading has all that it needs.
 
-
-def fault_in(problem: tasks.Problem) -> str:
-    """Which of the facts that its checker reads a problem lacks, "" if none."""
-    facts = problem.facts
-    if problem.task == "countdown":
-        if not are_all(facts.get("numbers"), int) or type(facts.get("target")) is not int:
-            return "facts without numbers and a target"
-    if problem.task == "kk":
-        names = facts.get("names")
-        knights = facts.get("knights")
-        if not are_all(names, str) or not are_all(knights, bool) or len(names) != len(knights):
-            return "facts without names and who is a knight"
-    if problem.task in NUMERIC and not tasks.check(problem.answer, problem)[0]:
-        return f"the gold {problem.answer!r} is no number"
-    tolerance = facts.get("tolerance", 0.0)
-    if type(tolerance) not in (int, float) or not 0 <= tolerance < math.inf:
-        return "facts with a tolerance that is no number"
-    return ""
-
-
-def are_all(values, kind: type) -> bool:
-    """Whether something is a list or a tuple that holds this type and nothing else."""
-    return isinstance(values, (list, tuple)) and all(type(value) is kind for value in values)
+    What a row of problems calls its answer is the response's here; the right one is `gold`.
+    """
+    for name, kind in (("task", str), ("question", str), ("key", str), ("facts", dict)):
+        typed(row, name, kind)
+    return tasks.problem_in({**row, "answer": typed(row, "gold", str)})
 
 
 def check_whole(path: str, lines: int, total: int, found: dict[str, list[Ungraded]]) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import tasks
-from evaluation import behaviour
+from evaluation import behaviour, thoughts
 from evaluation.responses import Graded, tokens_until
 from evaluation.statistics import Interval, majority, mean_interval, pass_at_k, share_interval
 
@@ -110,6 +110,48 @@ def lengths_where(group: Graded, right: bool) -> list[int]:
 # ---------------------------------------------------------------- votes
 
 
+def votes(graded: list[Graded]) -> dict:
+    """Accuracy of a vote of 1, 2, 4, ... up to k responses, and the tokens of so many a problem.
+
+    Of the k responses the first so many vote, then the next, and so on; what is left over does not.
+    """
+    k = len(graded[0].responses)
+    answers = [one_spelling(group.answers, group.problem) for group in graded]
+    found = {}
+    for size in sizes_up_to(k):
+        votes_of_size = zip(graded, answers)
+        shares = [mean_vote(group, spelled, size) for group, spelled in votes_of_size]
+        found[f"maj@{size}"] = share_interval(shares, k // size)
+        spent = []
+        for group in drawn_of(graded):
+            spent.append([size * response.tokens for response in group.responses])
+        found[f"tokens@{size}"] = mean_interval(spent)
+    return with_intervals(found)
+
+
+def sizes_up_to(k: int) -> list[int]:
+    """1, 2, 4, 8, ... and k."""
+    sizes = []
+    size = 1
+    while size < k:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, k]
+
+
+def mean_vote(group: Graded, answers: list[str | None], size: int) -> float:
+    """The mean of the votes of each `size` responses that stand together.
+
+    answers: those of the group in one spelling, which is dear to find.
+    """
+    right = group.right
+    found = []
+    for begin in range(0, len(answers) - size + 1, size):
+        members = slice(begin, begin + size)
+        found.append(majority(answers[members], right[members]))
+    return sum(found) / len(found)
+
+
 def one_spelling(answers: list[str | None], problem: tasks.Problem) -> list[str | None]:
     """Maths answers, each in the commonest spelling of its value: `1/2` and `0.5` vote together.
 
@@ -145,11 +187,11 @@ def equal_value(answer: str, values: list[str], problem: tasks.Problem) -> str |
 
 
 def behaviours(graded: list[Graded]) -> dict:
-    """Of each behaviour its mean count and the share of responses with any; outcome efficiency.
+    """Of each behaviour its mean count and the share of responses with any; then the thoughts.
 
-    `name` is the mean count a response, `name_share` the share of responses with any. Outcome
-    efficiency (arXiv 2412.21187) is tokens up to the first right answer by all tokens, 0 for a
-    wrong response; `efficiency_right` is its mean over right responses alone.
+    `name` is the mean count a response, `name_share` the share of responses with any. `efficiency`
+    is tokens up to the first right answer that is stated by all tokens, 0 for a wrong response;
+    `efficiency_right` is its mean over right responses alone. Thoughts: see thoughts.figures.
     """
     k = len(graded[0].responses)
     drawn = drawn_of(graded)
@@ -169,6 +211,7 @@ def behaviours(graded: list[Graded]) -> dict:
         of_all.append(efficient + [0.0] * wrong)
     found["efficiency"] = mean_interval(of_all)
     found["efficiency_right"] = mean_interval(of_right)
+    found |= thoughts.figures(drawn)
     return with_intervals(found)
 
 

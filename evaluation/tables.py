@@ -98,7 +98,10 @@ def table(found: Rows, source: str = "") -> str:
     rows = with_mean(found)
     lines = accuracy_lines(found, rows, source)
     lines += size_lines(found, rows)
+    lines += vote_lines(rows)
+    lines += forcing_lines(found, rows)
     lines += behaviour_lines(found, rows)
+    lines += thought_lines(found, rows)
     return "\n".join(lines)
 
 
@@ -148,6 +151,48 @@ def size_lines(found: Rows, rows: Rows) -> list[str]:
     if len(columns) <= 2:
         return []
     return ["", grid(rows, columns)]
+
+
+def vote_lines(rows: Rows) -> list[str]:
+    """The accuracy of a vote of each size beside its tokens, if there are two sizes and more."""
+    lines = []
+    for name, figures in rows.items():
+        sizes = [name.removeprefix("tokens@") for name in figures if name.startswith("tokens@")]
+        sizes = [size for size in sizes if not size.endswith("_ci")]
+        if len(sizes) < 2:
+            return []
+        cells = [[name, "tokens a problem", "accuracy"]]
+        for size in sizes:
+            tokens = number(figures[f"tokens@{size}"], 1)
+            accuracy = cell(figures, Column("", f"maj@{size}", interval=True))
+            cells.append([f"maj@{size}", tokens, accuracy])
+        lines += ["", aligned(cells)]
+    return lines
+
+
+def forcing_lines(found: Rows, rows: Rows) -> list[str]:
+    """What budget forcing has put into responses, if it was used."""
+    if "forced" not in names_of_figures(found):
+        return []
+    columns = [
+        Column("forced", "forced", digits=2),
+        Column("their tokens", "forced_tokens", digits=2),
+        Column("within budget", "within_budget"),
+    ]
+    head = "budget forcing: texts put into a response, and the share within cap and answer"
+    return ["", head, grid(rows, columns)]
+
+
+def thought_lines(found: Rows, rows: Rows) -> list[str]:
+    """How soon the first right thought came, if it was looked for and there is a rule."""
+    if "underthinking" not in names_of_figures(found):
+        return []
+    columns = [
+        Column("outcome efficiency", "outcome_efficiency", interval=True),
+        Column("underthinking", "underthinking", interval=True),
+        Column("wrong with a right thought", "right_thought"),
+    ]
+    return ["", "thoughts by rule: tokens to the first right one", grid(rows, columns)]
 
 
 def behaviour_lines(found: Rows, rows: Rows) -> list[str]:

@@ -49,6 +49,19 @@ def write_file(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def check_file(flag: str, file: str) -> None:
+    """A UserError for a file that cannot be written: this is said before the work, not after it.
+
+    What is there already may be a folder, a pipe or a device, or kept from being changed.
+    """
+    place = Path(os.path.realpath(file))
+    if not place.parent.is_dir():
+        raise UserError(f"{flag} {file}: there is no such folder")
+    taken = place.exists() and not (place.is_file() and os.access(place, os.W_OK))
+    if taken or not os.access(place.parent, os.W_OK):
+        raise UserError(f"{flag} {file}: no file can be written there")
+
+
 @contextlib.contextmanager
 def new_folder(path):
     """A folder that appears whole or not at all: filled beside its place, flushed, then renamed

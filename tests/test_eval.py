@@ -18,7 +18,7 @@ import sample
 import tasks
 from config import UserError, run_program
 from eval import EvalConfig, settled
-from evaluation import Graded, Response, behaviours, figures, responses, summary, tables
+from evaluation import Graded, Response, behaviours, figures, responses, summary, tables, votes
 from evaluation.statistics import majority, mean_interval, pass_at_k, share_interval
 from evaluation.summary import one_spelling
 from reward import Reward
@@ -705,3 +705,32 @@ def test_a_protocols_length_is_lowered_to_the_context_aloud_and_one_given_by_han
     assert program.fitted(c, by_hand, 3100, prompts).max_new_tokens == 3000
     with pytest.raises(UserError, match="no room for a prompt"):
         program.fitted(c, by_hand, 2048, prompts)
+
+
+def test_the_second_table_of_votes_leaves_the_interval_of_all_of_them(tmp_path, monkeypatch):
+    problem = tasks.Problem("data", "q", "1", "data q")
+    groups = []
+    for answers in ("12", "12", "21", "11"):  # three ties
+        drawn = [Response(f"</think> <answer>{one}</answer>", 5, True) for one in answers]
+        groups.append(responses.grade(problem, drawn, "dr_grpo"))
+    responses.save(tmp_path / "r.jsonl", {"k": 2}, {"a": groups})
+    out = tmp_path / "r.json"
+    monkeypatch.setattr(
+        "sys.argv", ["eval", "--regrade", str(tmp_path / "r.jsonl"), "--json", str(out)]
+    )
+    program.main()
+    wanted = figures(groups)
+    found = json.loads(out.read_text())
+    assert found["maj@2_ci"] == pytest.approx(wanted["maj@2_ci"])
+    assert votes(groups)["maj@2_ci"] != pytest.approx(wanted["maj@2_ci"]), "no ties, no test"
+
+
+def test_spellings_are_compared_once_a_problem_not_once_a_size(monkeypatch):
+    problem = tasks.Problem("math", "q", "1", "data q")
+    drawn = [Response(f"</think> <answer>{i % 3}</answer>", 5, True) for i in range(8)]
+    groups = [responses.grade(problem, drawn, "dr_grpo")]
+    calls = []
+    plain = summary.one_spelling
+    monkeypatch.setattr(summary, "one_spelling", lambda *of: calls.append(1) or plain(*of))
+    votes(groups)
+    assert len(calls) == 1

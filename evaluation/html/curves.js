@@ -23,6 +23,14 @@ const PANELS = [
   },
   { title: "Entropy", unit: "nats per token", series: [{ key: "entropy", name: "entropy" }] },
   {
+    title: "KL: to the teacher solid, to the reference dashed",
+    unit: "nats per token",
+    series: [
+      { key: "teacher_kl", name: "to the teacher" },
+      { key: "kl", name: "to the reference", dash: "6 4" },
+    ],
+  },
+  {
     title: "Truncated responses",
     unit: "share",
     range: [0, 1],
