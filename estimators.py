@@ -215,6 +215,33 @@ def normalised(
     return divided.masked_fill((rewards == rewards[0, 0]).all(), 0.0)
 
 
+# ---------------------------------------------------------------- a teacher
+
+
+def with_teacher(advantage, logprobs, teacher_logprobs, coef: float) -> torch.Tensor:
+    """Advantages of tokens: what rollouts have earned, and what a teacher says of each token.
+
+        A_t = A + coef (log teacher(o_t) - log pi(o_t))
+
+    With A = 0 the gradient of the policy loss is, in expectation, that of
+
+        coef sum_t KL(pi(. | o_<t) || teacher(. | o_<t))
+
+    over responses that the policy draws itself, where o_<t is taken as given: on-policy
+    distillation with the reverse KL (GKD, arXiv 2306.13649, section 3), estimated from the token
+    that was drawn. What is dropped is that a token also decides how far apart the two will be later
+    on. The gradient of the KL of whole responses has in place of each A_t the sum A_t + A_t+1 + ...
+    to the end (MiniLLM, 2306.08543, section 2.2, separates the two parts); of responses of one
+    token both are the same.
+
+    advantage: [B]; logprobs, teacher_logprobs: [B, T], 0 beyond a row's length. Returns [B, T],
+    without gradient; beyond a row's length it is A.
+    """
+    assert logprobs.shape == teacher_logprobs.shape and len(advantage) == len(logprobs)
+    distance = kl_estimate(logprobs, teacher_logprobs, "k1")
+    return advantage[:, None] - coef * distance.detach()
+
+
 # ---------------------------------------------------------------- importance
 
 # A sum over 1,000 tokens can pass 88, where exp overflows and gradients are NaN.

@@ -58,7 +58,7 @@ from engine.plan import out_of_memory, plan_memory, ran_out
 from eval import evaluate
 from evaluation import benchmarks, ending, logs, metrics, page, tokens
 from reward import STYLES
-from storage import pinned, runs, sources
+from storage import model_folder, pinned, runs, sources
 from storage.folders import new_folder, write_file
 from tasks import files
 
@@ -77,7 +77,8 @@ class Run:
     problems: str | list  # to train on: a task's name, or problems of --data
     held_out: list  # problems to evaluate on
     suite: dict[str, list]  # benchmarks to evaluate on as well
-    reference: lm.Transformer | None  # the starting model, for the KL term
+    reference: lm.Transformer | None  # the starting model or a later copy, for the KL term
+    teacher: lm.Transformer | None = None  # of --teacher
     critic: ppo.Critic | None = None  # of PPO
     critic_optimizer: MasterAdamW | None = None
     decoder: Decoder | None = None  # the sampler's buffers and graphs
@@ -122,16 +123,19 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
         redrawn = redraw_equal_groups(run, problems, rollouts, grades, timer)
     make_room_for_update(run)
 
-    # 2. What they earned becomes advantages: within each group, or a token's own by a critic.
+    # 2. What they earned becomes advantages: within each group, or a token's own by a critic. A
+    #    teacher adds what it says of each token.
     rewards = rewards_of(config, rollouts, grades)  # (P, G)
     timer.stop("reward")
-    of_critic = {}
+    of_readers = {}
     if config.algorithm == "ppo":
-        advantage, of_critic = critic_advantages(run, rollouts, rewards.flatten())  # (P * G, T)
+        advantage, of_readers = critic_advantages(run, rollouts, rewards.flatten())  # (P * G, T)
         timer.stop("critic")
     else:
-        accuracy = torch.tensor([grade.reward.accuracy for grade in grades]).view(rewards.shape)
-        advantage = estimators.advantages(rewards, accuracy, config.estimator).flatten()
+        advantage = group_advantages(config, rewards, grades)  # (P * G,)
+    if run.teacher:
+        advantage, of_readers = teacher_advantages(run, rollouts, advantage)  # (P * G, T)
+        timer.stop("teacher")
     looks = None
     if run.token_log is not None:  # before the weights move
         looks = look_at_groups(run, rollouts)
@@ -154,7 +158,7 @@ def train_step(run: Run) -> tuple[dict, list[dict]]:
         **metrics.reward_metrics(rollouts, grades, rewards),
         **redrawn,
         **metrics.update_metrics(updates, config.kl_coef != 0),
-        **of_critic,
+        **of_readers,
         "lr": lr,
         **timer.seconds,
         # seconds_reward is what the step waited for grading after sampling. The share counts all
@@ -288,6 +292,17 @@ def rewards_of(config: TrainConfig, rollouts: list, grades: list[Grade]) -> torc
     return totals.view(-1, config.group_size)
 
 
+def group_advantages(config: TrainConfig, rewards: torch.Tensor, grades: list[Grade]):
+    """Advantages [P * G] of rollouts that earned rewards [P, G].
+
+    0 under --algorithm distill: there a teacher alone says what is better.
+    """
+    if config.algorithm == "distill":
+        return torch.zeros(rewards.numel())
+    accuracy = torch.tensor([grade.reward.accuracy for grade in grades]).view(rewards.shape)
+    return estimators.advantages(rewards, accuracy, config.estimator).flatten()
+
+
 def critic_advantages(run: Run, rollouts: list[sample.Rollout], rewards: torch.Tensor):
     """PPO's advantages [B, T] of rollouts that earned rewards [B], and what to log of them.
 
@@ -344,6 +359,47 @@ def read_by_critic(run: Run, rollouts: list[sample.Rollout]) -> tuple[torch.Tens
             drawn = padded([row.logprobs for row in rows], T, at_reference.device)
             kl[batch, :T] = (drawn - at_reference).cpu()
     return values, kl
+
+
+def teacher_advantages(run: Run, rollouts: list[sample.Rollout], advantage: torch.Tensor):
+    """Advantages [B, T] of rollouts that have some [B] already, and what to log of the teacher."""
+    config = run.config
+    with out_of_memory("while the teacher reads: lower --token-budget"):
+        logprobs, teacher_logprobs = read_by_teacher(run, rollouts)
+    distance = estimators.kl_estimate(logprobs, teacher_logprobs, "k1")
+    tokens = sum(len(rollout.response) for rollout in rollouts)
+    log = {"teacher_kl": (distance.sum() / tokens).item()}
+    if config.algorithm == "distill":
+        log["equal_groups"] = None  # no ill here: the policy learns from them as from others
+    advantage = estimators.with_teacher(advantage, logprobs, teacher_logprobs, config.teacher_coef)
+    return advantage, log
+
+
+@torch.no_grad()
+def read_by_teacher(run: Run, rollouts: list[sample.Rollout]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log-probs by the policy, by the teacher) of each token [B, T], on the CPU, before a weight
+    moves; 0 beyond a row's length.
+
+    The policy's are the trainer's, in the teacher's own micro-batches, and not the sampler's: so
+    what rounding does to both is the same, and a teacher with the policy's weights has advantages
+    of exactly 0.
+    """
+    longest = max(len(rollout.response) for rollout in rollouts)
+    logprobs = torch.zeros(len(rollouts), longest)
+    teacher_logprobs = torch.zeros(len(rollouts), longest)
+    prompts = [rollout.prompt for rollout in rollouts]
+    by_policy = lm.SharedPrompts(run.model, prompts, run.token_budget)
+    by_teacher = lm.SharedPrompts(run.teacher, prompts, run.token_budget)
+    for batch in micro_batches(costs_of(rollouts), run.token_budget, run.model.packs):
+        prompts = [rollouts[i].prompt for i in batch]
+        responses = [rollouts[i].response for i in batch]
+        temperature = run.config.temperature
+        own, _ = by_policy.response_logprobs(prompts, responses, temperature)
+        theirs, _ = by_teacher.response_logprobs(prompts, responses, temperature)
+        T = own.shape[1]
+        logprobs[batch, :T] = own.cpu()
+        teacher_logprobs[batch, :T] = theirs.cpu()
+    return logprobs, teacher_logprobs
 
 
 def make_room_for_update(run: Run) -> None:
@@ -445,7 +501,7 @@ def update(
 ) -> dict:
     """One optimizer step on rollouts with their advantages [B]; returns what to log of it.
 
-    With a critic, whose optimizer takes a step too, advantages are [B, T].
+    With a critic, whose optimizer takes a step too, or a teacher, advantages are [B, T].
     on_policy: these weights have drawn the rollouts, so the log-probs must be the sampler's
     (`check_gap`). token_budget: 0 is the configuration's. Without KL and entropy bonus, rows of
     advantage 0 cost no forward pass, but they stay in the denominators: they are zeros of the same
@@ -572,7 +628,7 @@ def micro_batch_loss(
     critic: ppo.Critic | None = None,
     prompts_of_critic: lm.SharedPrompts | None = None,
 ):
-    """The loss of some rollouts with their advantages [B] or, with a critic, [B, T].
+    """The loss of some rollouts with their advantages [B] or, of each token, [B, T].
 
     Returns (loss, its FIGURES as one tensor, fp64).
     """
@@ -590,6 +646,8 @@ def micro_batch_loss(
     else:
         logprobs, entropy = shared.response_logprobs(prompts, responses, config.temperature)
     T = logprobs.shape[1]
+    if advantage.dim() == 2:  # of each token: cut to these rows' longest
+        advantage = advantage[:, :T]
     device = logprobs.device
     sampled = padded([row.logprobs for row in rows], T, device)  # (B, T), the sampler's log-probs
     old = sampled
@@ -606,7 +664,7 @@ def micro_batch_loss(
         loss, more = ppo.loss(
             logprobs,
             old,
-            advantage[:, :T],
+            advantage,
             lengths,
             lm.in_rows(critic(states), responses),
             padded([row.values for row in rows], T, device),
@@ -921,6 +979,8 @@ def step_and_log(run: Run, bar) -> None:
         run.token_log = []
     line, groups = train_step(run)
     run.step += 1
+    if config.renew_reference and run.step % config.renew_reference == 0:
+        renew_reference(run)
     if due:
         line |= held_out_figures(run)
         bar.write(f"step {run.step}: held-out accuracy {line['eval_accuracy']:.3f}")
@@ -942,6 +1002,13 @@ def step_and_log(run: Run, bar) -> None:
     )
 
 
+@torch.no_grad()
+def renew_reference(run: Run) -> None:
+    """Make the present weights the reference of the KL term, as they compute."""
+    for ours, theirs in zip(run.reference.parameters(), run.model.parameters()):
+        ours.copy_(theirs)
+
+
 def write_token_log(run: Run) -> None:
     """Append what a step has put into its token log to tokens.jsonl."""
     for line in run.token_log or ():
@@ -960,6 +1027,8 @@ def save_checkpoint(run: Run) -> Path:
         runs.write_trainer(draft, run.optimizer, run.step)
         if run.critic:
             runs.write_critic(draft, run.critic_optimizer)
+        if runs.keeps_reference(run.config, place):
+            runs.write_reference(draft, run.reference)
     runs.prune(run.folder, run.config.keep)
     return place
 
@@ -1009,7 +1078,7 @@ def resumed(config: TrainConfig, given: set[str]) -> TrainConfig:
     stored.setdefault("keep", 0)
     where = f"{config.resume}/{runs.CONFIG}"
     settings = TrainConfig(**check_values(stored, TrainConfig, where))
-    for name in ("data", "eval_data"):
+    for name in ("data", "eval_data", "teacher"):
         if name in given and getattr(settings, name) is None:
             raise UserError(
                 f"--resume {config.resume}: this run has no {flag_of(name)}; leave it out"
@@ -1030,22 +1099,31 @@ def open_run(config: TrainConfig) -> Run:
             f"--steps {config.steps}: this run has done {runs.step_of(saved[-1])} already; its "
             f"checkpoints are models, to go on from one begin a new run with --model"
         )
-    sha256 = sources.check_sources(config, folder, bool(saved))
+    newest = saved[-1] if saved else None
+    sha256 = sources.check_sources(config, folder, newest)
     problems, held_out, suite = find_problems(config)
 
     # 2. The model, still on the CPU and in fp32, and what of the problems fits its context.
-    start = str(saved[-1]) if saved else config.model
-    model, tokenizer = lm.load(start, "cpu", torch.float32)
+    model, tokenizer = lm.load(str(newest or config.model), "cpu", torch.float32)
     model.recompute = config.gradient_checkpointing
     problems, longest = fit_to_context(config, model, tokenizer, problems, held_out, suite)
+    teacher_shape = None
+    if config.teacher:
+        teacher_shape = shape_of_teacher(config, model, tokenizer, longest)
 
     # 3. What it takes in memory; then model and optimizer go where they work.
     budget = config.token_budget or default_budget(device)
     dtype, why = pick_dtype(config.dtype, device, model.config.hidden_size)
     name = next(name for name, known in DTYPES.items() if known == dtype)
     print(f"computes in {name}: {why}")
-    plan = plan_memory(config, model.config, longest, budget, device, dtype)
-    checkpoint = memory.checkpoint_bytes(model.config, config.optimizer_states, plan.critic)
+    plan = plan_memory(config, model.config, longest, budget, device, dtype, teacher_shape)
+    checkpoint = memory.checkpoint_bytes(
+        model.config,
+        config.optimizer_states,
+        plan.critic,
+        reference=0 < config.renew_reference <= config.steps,
+        width=dtype.itemsize,
+    )
     runs.plan_disk(config, folder, checkpoint)
     critic = None
     critic_optimizer = None
@@ -1056,8 +1134,10 @@ def open_run(config: TrainConfig) -> Run:
     model.logits_bytes = plan.logits_bytes
     reference = None
     if config.kl_coef:
-        reference, _ = lm.load(config.model, device, dtype)
-        reference.requires_grad_(False)
+        reference = load_reference(config, newest, device, dtype)
+    teacher = None
+    if config.teacher:
+        teacher = load_frozen(config.teacher, device, dtype)
     run = Run(
         config,
         folder,
@@ -1068,6 +1148,7 @@ def open_run(config: TrainConfig) -> Run:
         held_out,
         suite,
         reference,
+        teacher,
         critic,
         critic_optimizer,
         Decoder(model, plan.slots),
@@ -1076,12 +1157,61 @@ def open_run(config: TrainConfig) -> Run:
     )
 
     # 4. The optimizers' states of the newest checkpoint, and the folder.
-    if saved:
-        run.step = runs.read_trainer(saved[-1], optimizer)
+    if newest:
+        run.step = runs.read_trainer(newest, optimizer)
         if critic:
-            runs.read_critic(saved[-1], critic_optimizer)
+            runs.read_critic(newest, critic_optimizer)
     take_folder(run, saved, sha256)
     return run
+
+
+def load_frozen(path: str, device, dtype: torch.dtype) -> lm.Transformer:
+    """A model that is only read."""
+    model, _ = lm.load(path, device, dtype)
+    return model.requires_grad_(False)
+
+
+def load_reference(config: TrainConfig, newest: Path | None, device, dtype) -> lm.Transformer:
+    """The reference of the KL term: the starting model, or what --renew-reference has made of it.
+
+    newest: the checkpoint to go on from, None at the beginning.
+    """
+    if not runs.keeps_reference(config, newest):
+        return load_frozen(config.model, device, dtype)
+    reference = load_frozen(str(newest), device, dtype)  # of the same shape
+    runs.read_reference(newest, reference)
+    return reference
+
+
+def shape_of_teacher(config: TrainConfig, model, tokenizer, longest: int) -> lm.ModelConfig:
+    """The shape of --teacher's model; a UserError if it cannot read what this model writes.
+
+    longest: tokens of a prompt.
+    """
+    folder = model_folder.find(config.teacher)
+    model_folder.check_complete(folder)
+    shape = lm.read_config(folder)
+    ours = tokenizer.get_vocab().items()
+    theirs = model_folder.read_tokenizer(folder).get_vocab().items()
+    others = len(ours ^ theirs)
+    if others:
+        raise UserError(
+            f"--teacher {config.teacher} has another vocabulary than the model that learns "
+            f"({others} tokens or ids of them differ), so it cannot read its ids: take a teacher "
+            "of the same family"
+        )
+    if shape.vocab_size < model.config.vocab_size:
+        raise UserError(
+            f"--teacher {config.teacher} gives probabilities to {shape.vocab_size} ids, the model "
+            f"that learns may draw any of {model.config.vocab_size}: take another teacher"
+        )
+    needed = longest + config.max_new_tokens
+    if shape.max_position_embeddings < needed:
+        raise UserError(
+            f"--teacher {config.teacher} has a context of {shape.max_position_embeddings} tokens, "
+            f"a prompt and its response may take {needed}: lower --max-new-tokens"
+        )
+    return shape
 
 
 def take_folder(run: Run, saved: list[Path], sha256: dict[str, list[str]]) -> None:
@@ -1254,8 +1384,8 @@ class TrainConfig:
     # The loss.
     algorithm: str = setting(
         "grpo",
-        "what makes advantages: the rewards of a group (grpo.py), or a critic (ppo.py)",
-        choices=("grpo", "ppo"),
+        "what makes advantages: the rewards of a group (grpo.py), a critic (ppo.py) or a --teacher",
+        choices=("grpo", "ppo", "distill"),
         group=LOSS,
     )
     loss: str = setting(
@@ -1333,6 +1463,29 @@ class TrainConfig:
         "auto",
         "the KL of each token, or of the whole response",
         choices=("auto", *estimators.KL_LEVELS),
+        group=LOSS,
+        more=True,
+    )
+    renew_reference: int = setting(
+        0,
+        "steps after which the present weights become the KL term's reference, again and again; 0: "
+        "the starting model stays",
+        at_least=0,
+        group=LOSS,
+        more=True,
+    )
+    teacher: str | None = setting(
+        None,
+        "model folder or hub id of the same vocabulary, which reads every response; --algorithm "
+        "distill learns from it alone",
+        group=LOSS,
+        more=True,
+    )
+    teacher_coef: float = setting(
+        1.0,
+        "weight of log(teacher / policy) of a token, nats, in its advantage",
+        above=0,
+        below=math.inf,
         group=LOSS,
         more=True,
     )
@@ -1479,7 +1632,8 @@ class TrainConfig:
         None,
         "run folder to go on with; beside it --steps, --lr, --critic-lr, --device and what is the "
         "machine's: --gradient-checkpointing, --token-budget, --slots, --memory-gb, "
-        "--offload-optimizer, --keep, and the places of --model, --data, --eval-data, --data-dir",
+        "--offload-optimizer, --keep, and the places of --model, --teacher, --data, --eval-data, "
+        "--data-dir",
         group=RUN,
     )
     save_every: int = setting(20, "steps between checkpoints", at_least=1, group=RUN, more=True)
@@ -1644,19 +1798,24 @@ class TrainConfig:
             benchmarks.names_of(self.eval_suite)
 
     def check_algorithm(self) -> None:
-        """A UserError if settings of the two ways to advantages are mixed."""
-        if self.algorithm == "grpo":
-            if self.group_size < 2:
-                raise UserError(
-                    "--group-size must be at least 2: a group of one has no advantage (--algorithm "
-                    "ppo needs no group)"
-                )
+        """A UserError if settings of the ways to advantages are mixed."""
+        if self.renew_reference and not self.kl_coef:
+            raise UserError(
+                "--renew-reference renews the reference of the KL term: it needs a --kl-coef"
+            )
+        self.check_teacher()
+        if self.algorithm != "ppo":
             of_the_other = changed_settings(self) & OF_A_CRITIC
             if self.resume:  # the run that goes on may have one: see `resumed`
                 of_the_other -= {"critic_lr"}
             of_the_other = sorted(of_the_other)
             if of_the_other:
                 raise UserError(f"{flag_of(of_the_other[0])} belongs to --algorithm ppo")
+            if self.algorithm == "grpo" and self.group_size < 2:
+                raise UserError(
+                    "--group-size must be at least 2: a group of one has no advantage (--algorithm "
+                    "ppo needs no group)"
+                )
             return
         of_the_other = sorted(changed_settings(self) & OF_GROUPS)
         if of_the_other:
@@ -1668,6 +1827,24 @@ class TrainConfig:
             raise UserError(f"--kl-kind {self.kl_kind}: PPO's KL is k1, in the reward")
         if self.gamma > 1 or self.gae_lambda > 1:
             raise UserError("--gamma and --gae-lambda must be at most 1")
+
+    def check_teacher(self) -> None:
+        """A UserError if there is no teacher where one is needed, or one where none has a say."""
+        if self.teacher is None:
+            if self.algorithm == "distill":
+                raise UserError("--algorithm distill needs a model to learn from: name a --teacher")
+            if self.teacher_coef != type(self).teacher_coef:
+                raise UserError("--teacher-coef weighs what a --teacher says: name one")
+            return
+        if self.algorithm == "ppo":
+            raise UserError("--teacher stands beside --algorithm distill or grpo, not ppo")
+        if self.algorithm == "distill":
+            idle = sorted(changed_settings(self) & OF_REWARDS)
+            if idle:
+                raise UserError(
+                    f"{flag_of(idle[0])} shapes advantages of rewards: under --algorithm distill "
+                    "rewards are only logged (--algorithm grpo beside --teacher has both)"
+                )
 
     @cached_property
     def estimator(self) -> estimators.Estimator:
@@ -1695,12 +1872,16 @@ class TrainConfig:
             kept = ("normaliser", "clip_low", "clip_high")
             settings = {name: settings[name] for name in kept}
             settings["kl_kind"] = "k1"
+        if self.algorithm == "distill":
+            settings = {name: settings[name] for name in settings if name not in OF_REWARDS}
         return replace(self, **settings)
 
     @property
     def trains_on_all(self) -> bool:
         """Whether a rollout of advantage 0 has a gradient all the same."""
-        return self.algorithm == "ppo" or self.kl_coef != 0 or self.entropy_coef != 0
+        if self.algorithm == "ppo" or self.teacher is not None:  # it has advantages of tokens
+            return True
+        return self.kl_coef != 0 or self.entropy_coef != 0
 
 
 # What PPO has no use for, and what nothing else has.
@@ -1713,6 +1894,16 @@ OF_GROUPS = {
     "positives_only",
     "kl_level",
     "dynamic_sampling",
+}
+# What makes advantages of rewards, for which distillation from a teacher alone has no use.
+OF_REWARDS = {
+    "loss",
+    "std",
+    "baseline",
+    "advantage_normaliser",
+    "positives_only",
+    "dynamic_sampling",
+    "overlong_buffer",
 }
 OF_A_CRITIC = {
     "critic",
@@ -1745,7 +1936,7 @@ OF_THE_MACHINE = {
     "keep",
 }
 # Where things are: also the machine's, but what is there must be the same.
-PLACES = {"data", "eval_data", "data_dir", "model"}
+PLACES = {"data", "eval_data", "data_dir", "model", "teacher"}
 
 
 # ---------------------------------------------------------------- python train.py

@@ -2,11 +2,12 @@
 
 Nothing is measured and nothing is loaded; `python bench.py memory` prints the parts as tables.
 
-A step has two phases. Weights, masters, AdamW's states and the reference model are there in both;
-the sampler's logits only while it samples; gradients, activations and the trainer's logits only in
-the update. The peak is the larger phase. The KV cache stays for the update where there is room for
-both (`resident`), because the sampler's graphs go with it; otherwise it is given back. `train.py`
-fills it with what a phase of sampling leaves free, and refuses what cannot fit.
+A step has two phases. Weights, masters, AdamW's states, the reference model and a teacher are there
+in both; the sampler's logits only while it samples; gradients, activations and the trainer's logits
+only in the update, before which a teacher reads what was sampled. The peak is the larger phase. The
+KV cache stays for the update where there is room for both (`resident`), because the sampler's
+graphs go with it; otherwise it is given back. `train.py` fills it with what a phase of sampling
+leaves free, and refuses what cannot fit.
 
 `shape` is a model's configuration: the fields of `model.ModelConfig`. GB are 10^9 bytes. C hidden
 size, F feed-forward size, V vocabulary, L layers, H heads, K key/value heads, D head size.
@@ -47,11 +48,13 @@ class Setup:
     offload: bool = False
     states: str = "fp32"  # of AdamW
     reference: bool = False
+    teacher: object = None  # the shape of a teacher, which may be larger than the model
     critic: bool = False  # PPO's, a transformer of its own
     width: int = 2  # bytes of the compute type; at 4 the weights are their own masters
     gpu: bool = True  # it computes there
     kernel: bool = True  # with a kernel for attention, which keeps no weights
     prompts: int = 0  # tokens of an optimizer step's prompts, each counted once
+    updates: int = 1  # optimizer steps of a step
     resident: bool = False  # the KV cache stays during the update
     logits_bytes: int = LOGITS_BYTES  # of the trainer's largest fp32 tensor [positions, V]
 
@@ -63,8 +66,9 @@ def setup_of(
     width: int = 2,
     gpu: bool = True,
     kernel: bool = True,
+    teacher=None,
 ) -> Setup:
-    """The setup of a train.TrainConfig; slots as they stand there."""
+    """The setup of a train.TrainConfig; slots as they stand there. teacher: its shape."""
     return Setup(
         slots=settings.slots,
         tokens=prompt_tokens + settings.max_new_tokens,
@@ -73,11 +77,13 @@ def setup_of(
         offload=settings.offload_optimizer,
         states=settings.optimizer_states,
         reference=settings.kl_coef != 0,
+        teacher=teacher,
         critic=settings.algorithm == "ppo" and settings.critic == "own",
         width=width,
         gpu=gpu,
         kernel=kernel,
         prompts=math.ceil(settings.prompts_per_step / settings.updates_per_step) * prompt_tokens,
+        updates=settings.updates_per_step,
     )
 
 
@@ -148,15 +154,22 @@ def moment_bytes(states: str) -> int:
     return 4 if states == "bf16" else 8
 
 
-def checkpoint_bytes(shape, states: str, critic: bool = False) -> int:
+def checkpoint_bytes(
+    shape, states: str, critic: bool = False, reference: bool = False, width: int = 4
+) -> int:
     """Bytes of a checkpoint: fp32 weights and AdamW's two moments, of type `states`.
 
-    critic: PPO's stands beside the policy, with weights and moments of its own.
+    critic: PPO's stands beside the policy, with weights and moments of its own. reference: a
+    reference that is no longer the starting model, too, with `width` bytes a weight.
     """
     n = parameters(shape)
+    trained = n
     if critic:
-        n += critic_parameters(shape)
-    return (4 + moment_bytes(states)) * n
+        trained += critic_parameters(shape)
+    size = (4 + moment_bytes(states)) * trained
+    if reference:
+        size += width * n
+    return size
 
 
 def update_bytes(shape, setup: Setup) -> tuple[float, float]:
@@ -220,6 +233,7 @@ def parts(shape, setup: Setup) -> dict[str, float]:
         "masters": 4 * (n + critic),
         "AdamW": moment_bytes(setup.states) * (n + critic),
         "reference": 0,
+        "teacher": 0,
         "KV cache": setup.slots * setup.tokens * kv,
         "sampler": max(sampler_logits(shape, setup) * 3 / 2, prefill_bytes(shape, setup)),
         "gradients": 4 * (n + critic),
@@ -229,6 +243,8 @@ def parts(shape, setup: Setup) -> dict[str, float]:
     }
     if setup.reference:
         sizes["reference"] = width * n
+    if setup.teacher:
+        sizes["teacher"] = width * parameters(setup.teacher)
     if width == 4:  # the weights are their own masters
         sizes["masters"] = 0
     if not setup.gpu:
@@ -257,15 +273,38 @@ def prefill_bytes(shape, setup: Setup) -> int:
     return PREFILL_TOKENS * (2 * kv + 3 * width * F + (4 + 2 * width) * C)
 
 
+def reading_bytes(shape, setup: Setup) -> float:
+    """What a model of a shape takes beside its weights when it reads a step without gradients.
+
+    These are the keys and values of the prompts, what a layer computes on, and the head's logits.
+    """
+    C = shape.hidden_size
+    F = shape.intermediate_size
+    width = setup.width
+    N = max(setup.token_budget, setup.tokens)
+    layer = N * (width * (3 * F + 6 * C) + 4 * C)
+    if not setup.kernel:  # attention written out, in fp32 and in the compute type
+        layer += N * (4 + width) * shape.num_attention_heads * setup.tokens
+    chunk = min(N, logits_positions(shape.vocab_size, setup.logits_bytes)) * shape.vocab_size
+    # Chunks of prompts, then all of them as one tensor a layer.
+    prompts = 2 * setup.prompts * token_kv_bytes(shape, width)
+    return prompts + layer + 2 * (width + 4) * chunk
+
+
 def phases(shape, setup: Setup) -> tuple[float, float]:
     """GB on the GPU (while sampling, in the update)."""
     gb = parts(shape, setup)
     both = gb["weights"] + gb["masters"] + gb["AdamW"] + gb["reference"] + gb["context"]
+    both += gb["teacher"]
     sampling = both + gb["KV cache"] + gb["sampler"]
     kept = 0.0
     if setup.resident:
         kept = gb["KV cache"] + sampler_logits(shape, setup) / 1e9  # with the graphs
     update = both + kept + gb["gradients"] + gb["activations"] + gb["logits"]
+    if setup.teacher:  # before the update, of all of a step's prompts
+        step = replace(setup, prompts=setup.prompts * setup.updates)
+        reading = reading_bytes(shape, step) + reading_bytes(setup.teacher, step)
+        update = max(update, both + kept + reading / 1e9)
     return sampling, update
 
 

@@ -15,13 +15,19 @@ from engine.decoder import MOST_SLOTS
 
 
 def plan_memory(
-    settings, shape, longest: int, budget: int, device: torch.device, dtype: torch.dtype
+    settings,
+    shape,
+    longest: int,
+    budget: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    teacher=None,
 ) -> memory.Setup:
     """What a training will take, said aloud where that is much; `slots` is filled in.
 
     settings: a train.TrainConfig; shape: the model's configuration; longest: tokens of a prompt;
-    budget: tokens of a micro-batch. A UserError if it cannot fit. --memory-gb limits a GPU; on a
-    CPU it is only what must suffice.
+    budget: tokens of a micro-batch; teacher: its shape, if there is one. A UserError if it cannot
+    fit. --memory-gb limits a GPU; on a CPU it is only what must suffice.
     """
     setup = memory.setup_of(
         settings,
@@ -30,6 +36,7 @@ def plan_memory(
         dtype.itemsize,
         gpu=device.type == "cuda",
         kernel=has_packed_kernel(device, dtype, shape.head_size),
+        teacher=teacher,
     )
     gb = settings.memory_gb
     if device.type == "cuda":

@@ -7,7 +7,8 @@
     tokens.jsonl           of some of them every token, see evaluation/tokens.py
     checkpoints/step-N/    a Hugging Face folder of the fp32 weights, and trainer.pt:
                            the optimizer's state and the step; with --algorithm ppo critic.pt
-                           too: the critic's weights and its optimizer's state
+                           too: the critic's weights and its optimizer's state; with
+                           --renew-reference reference.pt, once it is not the starting model
     summary.json           accuracy before and after, written at the end
     report.html            the run as a page, see report.py
 
@@ -42,6 +43,7 @@ SUMMARY = "summary.json"
 PAGE = "report.html"
 TRAINER = "trainer.pt"
 CRITIC = "critic.pt"
+REFERENCE = "reference.pt"
 
 
 def new_name(name: str) -> str:
@@ -141,6 +143,8 @@ def lasting_settings(settings, folder: Path) -> dict:
     """The resolved configuration of a run; its paths can be resolved from any folder."""
     kept = asdict(replace(settings, resume=None, out=str(folder.resolve())))
     kept["model"] = lasting_name(settings.model)
+    if settings.teacher:
+        kept["teacher"] = lasting_name(settings.teacher)
     if settings.recipe:
         kept["recipe"] = absolute(settings.recipe)
     if settings.data and settings.data not in pinned.TRAINING:
@@ -383,6 +387,43 @@ def read_critic(checkpoint: Path, optimizer) -> None:
     read_state(checkpoint / CRITIC, optimizer, take_weights)
 
 
+def keeps_reference(settings, checkpoint: Path | None) -> bool:
+    """Whether the reference model of a checkpoint is no longer the starting model, so that the
+    checkpoint has it; None is the beginning of a run.
+    """
+    renewed = settings.renew_reference
+    return bool(checkpoint and renewed) and step_of(checkpoint) >= renewed
+
+
+def write_reference(checkpoint: Path, reference) -> None:
+    """The reference model's weights, in its compute type, in a checkpoint's folder."""
+    file = checkpoint / REFERENCE
+    weights = {name: tensor.detach() for name, tensor in reference.named_parameters()}
+    with writing(file), open(file, "wb") as opened:
+        torch.save({"weights": weights}, opened)
+
+
+def read_reference(checkpoint: Path, reference) -> None:
+    """Give a model the weights that `write_reference` has kept; a UserError if they do not fit."""
+    file = checkpoint / REFERENCE
+    remedy = "move that checkpoint away to resume from the one before"
+    if not file.is_file():
+        raise UserError(f"{checkpoint} has no {REFERENCE}: {remedy}")
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)["weights"]
+        for name, parameter in reference.named_parameters():
+            parameter.copy_(weights[name])
+    except DAMAGED as error:
+        raise UserError(f"{file} is damaged ({error}): {remedy}") from None
+
+
+# What reading a file raises that holds something else: text, half of it, another program's object.
+DAMAGED = (
+    *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError),
+    pickle.UnpicklingError,
+)
+
+
 def read_state(file: Path, optimizer, take):
     """Take up an optimizer's state; returns what `take` makes of the rest of the file.
 
@@ -397,11 +438,7 @@ def read_state(file: Path, optimizer, take):
         if names == optimizer.names:
             optimizer.adam.load_state_dict(adam)
             taken = take(state)
-    # By what the file holds instead: text, half of it, or another program's object.
-    except (
-        *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError),
-        pickle.UnpicklingError,
-    ) as error:
+    except DAMAGED as error:
         raise UserError(
             f"{file} is damaged ({error}): move that checkpoint away to resume from the one before"
         ) from None

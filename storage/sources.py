@@ -15,6 +15,7 @@ REMEDY = {
     "data": "name the file that it was trained on with --data",
     "eval_data": "name the file that it is tried on with --eval-data",
     "model": "name the model that it started from with --model",
+    "teacher": "name the model that it learns from with --teacher",
 }
 
 
@@ -59,18 +60,22 @@ def check_same(run: Path, name: str, place: str, found: list[str], stored: list[
         )
 
 
-def check_sources(settings, folder: Path, saved: bool) -> dict[str, list[str]]:
+def check_sources(settings, folder: Path, saved: Path | None) -> dict[str, list[str]]:
     """The sha256 of the files that a run reads; a UserError if it began with others.
 
-    settings: a train.TrainConfig. The files are those of --data, --eval-data and --model. The
-    starting model is not asked for where a checkpoint stands in for it.
+    settings: a train.TrainConfig; saved: its newest checkpoint, None if there is none. The files
+    are those of --data, --eval-data, --model and --teacher. The starting model is not asked for
+    where a checkpoint stands in for it.
     """
     earlier, stored = runs.read_config(folder)
     sha256 = dict(stored or {})
-    reads_model = not saved or settings.kl_coef != 0 or settings.model != earlier.get("model")
+    is_reference = settings.kl_coef != 0 and not runs.keeps_reference(settings, saved)
+    reads_model = not saved or is_reference or settings.model != earlier.get("model")
     places = {"data": settings.data, "eval_data": settings.eval_data, "data_dir": settings.data_dir}
     if reads_model:
         places["model"] = settings.model
+    if settings.teacher:
+        places["teacher"] = settings.teacher
     found = {}
     for name, place in places.items():
         if earlier and place:
@@ -81,6 +86,8 @@ def check_sources(settings, folder: Path, saved: bool) -> dict[str, list[str]]:
             found[name] = sha256_of([Path(place)])
     if reads_model:
         found["model"] = sha256_of_model(settings.model)
+    if settings.teacher:
+        found["teacher"] = sha256_of_model(settings.teacher)
     if earlier and stored is None and found:
         print(
             f"{folder}: an earlier version made this run and kept no sha256 of "

@@ -23,6 +23,7 @@ import tasks
 from config import UserError
 from storage import model_folder
 from storage.folders import new_folder
+from tasks.pairs import generated_pairs
 
 BASE = Path(lm.__file__).parent / "base"
 needs_base = pytest.mark.skipif(
@@ -661,7 +662,7 @@ def test_the_embedded_base_is_found_from_anywhere_and_gives_the_logits_of_transf
     monkeypatch.chdir(tmp_path)
     model, tokenizer = lm.load("base")
     theirs = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
-    for prompt, response in sft.generated_pairs(random.Random(0), 5):
+    for prompt, response in generated_pairs(random.Random(0), 5):
         ids = torch.tensor([tokenizer(prompt + response)["input_ids"]])
         assert (theirs(ids).logits - model(ids)).abs().max() < 1e-4
 
@@ -671,7 +672,7 @@ def test_the_embedded_bases_tokenizer_is_the_same_in_every_program_and_the_one_t
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
-    texts = [text for pair in sft.generated_pairs(random.Random(0), 200) for text in pair]
+    texts = [text for pair in generated_pairs(random.Random(0), 200) for text in pair]
     ids = lm.load("base")[1](texts)["input_ids"]
     assert AutoTokenizer.from_pretrained(BASE)(texts)["input_ids"] == ids
     assert [

@@ -80,13 +80,16 @@ def test_who_may_know_whom():
     assert graph["estimators"] == {"config", "grpo"}
 
 
-@pytest.mark.parametrize("algorithm, its_own", [("grpo", "estimators"), ("ppo", "ppo")])
+@pytest.mark.parametrize(
+    "algorithm, its_own", [("grpo", "estimators"), ("ppo", "ppo"), ("distill", "estimators")]
+)
 def test_one_training_step_enters_few_rooms(tmp_path, tiny_folder, algorithm, its_own):
     config = train.TrainConfig(
         model=tiny_folder,
         out=str(tmp_path / "run"),
         steps=1,
         algorithm=algorithm,
+        teacher=tiny_folder if algorithm == "distill" else None,
         prompts_per_step=2,
         group_size=2,
         max_new_tokens=8,
