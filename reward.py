@@ -4,11 +4,11 @@ Accuracy asks for the same under every reward: that the answer which is read her
 task's checker (tasks/), whatever the format around it.
 
 Rewards and the sources of their numbers: `r1` (R1-Zero, arXiv 2501.12948, section 2.2.2),
-`r1_language` (R1, the same paper, 2.3.2), `dr_grpo` (2503.20783; on boxes also SimpleRL-Zoo's 1 or
-0, 2503.18892), `tinyzero` (Jiayi-Pan/TinyZero), `simplerl` (hkust-nlp/simpleRL-reason, v0),
-`logic_rl` (2502.14768), `terse` (ours). `tinyzero-original` and `logic_rl-original` pay as those
-two systems' own code does, holes included. A reward of your own is one function and one line in
-REWARDS.
+`r1_language` and `r1_scenarios` (R1, the same paper, 2.3.2 and 2.3.4), `dr_grpo` (2503.20783; on
+boxes also SimpleRL-Zoo's 1 or 0, 2503.18892), `tinyzero` (Jiayi-Pan/TinyZero), `simplerl`
+(hkust-nlp/simpleRL-reason, v0), `logic_rl` (2502.14768), `terse` (ours). `tinyzero-original` and
+`logic_rl-original` pay as those two systems' own code does, holes included. A reward of your own is
+one function and one line in REWARDS.
 
 A response is what follows the prompt, without special tokens. Most templates end in `<think>`, so
 it may or may not begin with one of its own. The format: optional `<think>`, thinking that is not
@@ -47,6 +47,8 @@ class Reward:
     accuracy: float  # 1.0 if the answer is right, else 0.0: the same under every reward
     format: float  # the format's part of the total, as the system counts it
     why: str  # one short phrase for people
+    words: int = 0  # of the thinking, in any script (`count_words`)
+    latin_words: int = 0  # of these, the ones in Latin letters
 
 
 # ---------------------------------------------------------------- reading a response
@@ -63,6 +65,7 @@ class Reading:
     tagged: bool  # whether the answer stood in tags (else in a box)
     # "" if the format holds, else what breaks it; without an answer, why there is none.
     fault: str
+    response: str = ""  # all of it, as it was given
 
 
 def read_response(response: str, style: str = "auto") -> Reading:
@@ -74,23 +77,13 @@ def read_response(response: str, style: str = "auto") -> Reading:
     """
     if style not in STYLES:
         raise UserError(f"unknown answer style {style!r}: choose {', '.join(STYLES)}")
-    if style == "auto":
-        return read_tags_or_box(response)
-    if style == "answer-tag":
+    if style in ("auto", "answer-tag"):
         reading = read_tags_or_box(response)
-        if not reading.tagged:
-            reading = replace(reading, answer=None)
-        return reading
-    thinking = without_opening(response.partition("</think>")[0])
-    shown = before_more_thinking(response.rpartition("</think>")[2])
-    if style == "boxed":
-        answer = last_boxed(shown) or ""
     else:
-        answer = last_number(shown) or ""
-    answer = answer.strip()
-    if not answer:
-        return Reading(thinking, answer=None, tagged=False, fault="no answer")
-    return Reading(thinking, answer, tagged=False, fault="")
+        reading = read_box_or_number(response, style)
+    if style == "answer-tag" and not reading.tagged:
+        reading = replace(reading, answer=None)
+    return replace(reading, response=response)
 
 
 def extract_answer(response: str, style: str = "auto") -> str | None:
@@ -143,6 +136,20 @@ def read_box(thinking: str, shown: str) -> Reading:
     if not answer:
         return Reading(thinking, answer=None, tagged=False, fault="the answer is empty")
     return Reading(thinking, answer, tagged=False, fault="no answer tags")
+
+
+def read_box_or_number(response: str, style: str) -> Reading:
+    """The styles `boxed` and `last-number`, which know no format."""
+    thinking = without_opening(response.partition("</think>")[0])
+    shown = before_more_thinking(response.rpartition("</think>")[2])
+    if style == "boxed":
+        answer = last_boxed(shown) or ""
+    else:
+        answer = last_number(shown) or ""
+    answer = answer.strip()
+    if not answer:
+        return Reading(thinking, answer=None, tagged=False, fault="no answer")
+    return Reading(thinking, answer, tagged=False, fault="")
 
 
 def without_opening(thinking: str) -> str:
@@ -227,10 +234,27 @@ def r1(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
 def r1_language(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
     """Accuracy + the share of the thinking's words that are in the target language.
 
-    Here that is English, by its letters.
+    Here that is English, by its letters. Thinking without words has no share and earns none; one
+    English word earns all of it. So the rule pays for words as well as for their language: the
+    logs have `words`, the mean number a response, and show whether a model learns to say little.
     """
-    share = language_share(reading.thinking)
+    share = language_share(reading.thinking) or 0.0
     return right + share, share
+
+
+def r1_scenarios(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
+    """`r1_language`, and 1 more for a short summary; nothing if a forbidden word stands anywhere.
+
+    R1's last stage (2.3.4) has reward models that judge how helpful the final summary is and how
+    harmful the whole response. These are rules in their place: they look at the same parts of a
+    response and judge neither.
+    """
+    if is_forbidden(reading.response):
+        return 0.0, 0.0
+    share = language_share(reading.thinking) or 0.0
+    summary = summary_of(reading.response)
+    format_part = share + float(0 < len(summary) <= LONGEST_SUMMARY)
+    return right + format_part, format_part
 
 
 def dr_grpo(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
@@ -299,6 +323,7 @@ def terse(right: bool, parsed: bool, reading: Reading) -> tuple[float, float]:
 REWARDS: dict[str, Callable] = {
     "r1": r1,
     "r1_language": r1_language,
+    "r1_scenarios": r1_scenarios,
     "dr_grpo": dr_grpo,
     "tinyzero": tinyzero,
     "simplerl": simplerl,
@@ -404,6 +429,13 @@ def score(
     if name not in REWARDS and name not in ORIGINALS:
         raise UserError(f"unknown reward {name!r}: choose {', '.join(NAMES)}")
     reading = read_response(response, style)
+    words, latin_words = count_words(reading.thinking)
+    earned = earned_by(name, reading, problem, finished)
+    return replace(earned, words=words, latin_words=latin_words)
+
+
+def earned_by(name: str, reading: Reading, problem: Problem, finished: bool) -> Reward:
+    """`score` of a response that has been read; its words are not counted yet."""
     if reading.answer is None:
         right = False
         parsed = False
@@ -412,7 +444,7 @@ def score(
         right, parsed, why = check(reading.answer, problem)
     if name in ORIGINALS:
         check_task(name, problem.task)
-        total, format_part = ORIGINALS[name](response, problem)
+        total, format_part = ORIGINALS[name](reading.response, problem)
         if not finished:
             why = "hit the length limit"
         return Reward(total, float(right and finished), format_part, f"{why}; paid as published")
@@ -453,7 +485,29 @@ def can_be_right(problem: Problem, style: str = "auto") -> bool:
     return False
 
 
-# ---------------------------------------------------------------- what r1_language counts
+# ---------------------------------------------------------------- what R1's rewards look at
+
+# Of r1_scenarios: what no response may say, in small letters, and a summary's most characters.
+FORBIDDEN = ("damn", "idiot", "stupid", "shut up")
+LONGEST_SUMMARY = 200
+
+
+def is_forbidden(response: str) -> bool:
+    """Whether a response has one of the forbidden words, be it as a part of another word."""
+    small = response.lower()
+    return any(word in small for word in FORBIDDEN)
+
+
+def summary_of(response: str) -> str:
+    """What a response says after its thinking beside its answer block; "" if it says nothing.
+
+    An answer in a box is part of the summary: it stands within a sentence.
+    """
+    _, _, shown = response.partition("</think>")
+    before, _, block = shown.partition("<answer>")
+    _, _, after = block.partition("</answer>")
+    return f"{before.strip()} {after.strip()}".strip()
+
 
 LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"
 KANA = r"\u3041-\u3096\u30a1-\u30fa"
@@ -467,12 +521,12 @@ WORD = re.compile(
 )
 
 
-def language_share(text: str) -> float:
-    """Share of the words of a text that are in Latin letters; 0 without words.
+def count_words(text: str) -> tuple[int, int]:
+    """(words, those of them in Latin letters) of a text.
 
-    So silence earns nothing. A word is two letters of one script or more (three in Greek, where two
-    are a product), or one ideograph or kana, for these are written without spaces. Single letters,
-    digits, signs, mathematical letters and LaTeX commands are none.
+    A word is two letters of one script or more (three in Greek, where two are a product), or one
+    ideograph or kana, for these are written without spaces. Single letters, digits, signs,
+    mathematical letters and LaTeX commands are none.
     """
     latin = 0
     other = 0
@@ -481,6 +535,12 @@ def language_share(text: str) -> float:
             latin += 1
         elif word.lastgroup == "other":
             other += 1
-    if latin + other == 0:
-        return 0.0
-    return latin / (latin + other)
+    return latin + other, latin
+
+
+def language_share(text: str) -> float | None:
+    """Share of the words of a text that are in Latin letters; None if it has no words."""
+    words, latin = count_words(text)
+    if words == 0:
+        return None
+    return latin / words

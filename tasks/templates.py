@@ -30,6 +30,18 @@ TEMPLATES = {
         "<think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning "
         "process here </think> <answer> answer here </answer>. User: {question}. Assistant:"
     ),
+    # R1 after its cold start: the thinking, then a summary (arXiv 2501.12948, 2.3.1). The paper
+    # gives the form and not the prompt: the wording is ours.
+    "r1-summary": (
+        "A conversation between User and Assistant. The user asks a question, and the Assistant "
+        "solves it. The assistant first thinks about the reasoning process in the mind, in the "
+        "language of the question, and then sums up for the user, in one or two sentences, how the "
+        "answer is found. The reasoning process is enclosed within <think> </think> and the answer "
+        "within <answer> </answer> tags, i.e., <think> reasoning process here </think> summary "
+        "here <answer> answer here </answer>.\n"
+        "User: {question}\n"
+        "Assistant: <think>"
+    ),
     # Qwen2.5-Math, as Dr. GRPO has it.
     "qwen-math": (
         "<|im_start|>system\n"
@@ -102,6 +114,7 @@ TEMPLATES = {
 STOP_STRINGS = {
     "r1": ("</answer>",),
     "r1-paper": ("</answer>",),
+    "r1-summary": ("</answer>",),
     "tinyzero": ("</answer>",),
     "logic-rl": ("</answer>",),
     "simple": ("Question:",),

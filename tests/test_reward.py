@@ -14,7 +14,18 @@ import tasks
 import train
 from config import UserError
 from grader import last_boxed
-from reward import NAMES, ORIGINALS, REWARDS, TAGS, extract_answer, read_response, score
+from reward import (
+    LONGEST_SUMMARY,
+    NAMES,
+    ORIGINALS,
+    REWARDS,
+    TAGS,
+    extract_answer,
+    language_share,
+    read_response,
+    score,
+    summary_of,
+)
 from tasks import Problem, check
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +37,7 @@ READERS = [
 BEST = {
     "r1": 2.0,
     "r1_language": 2.0,
+    "r1_scenarios": 2.0,  # without a summary
     "dr_grpo": 1.0,
     "tinyzero": 1.0,
     "simplerl": 1.0,
@@ -33,7 +45,8 @@ BEST = {
     "terse": 1.0,
 }
 # Those that pay for more than the answer and its format have tests of their own below.
-RULES = [name for name in REWARDS if name not in ("r1_language", "terse")]
+OWN_TESTS = ("r1_language", "r1_scenarios", "terse")
+RULES = [name for name in REWARDS if name not in OWN_TESTS]
 NO_ANSWER = {"r1": 0.0, "dr_grpo": 0.0, "tinyzero": 0.0, "simplerl": -1.0, "logic_rl": -3.0}
 
 
@@ -162,7 +175,8 @@ def test_terse_pays_for_a_response_that_is_nothing_but_its_answer(response, tota
 
 def test_unknown_reward_is_refused_with_the_choices():
     with pytest.raises(
-        UserError, match="'r2'.*r1, r1_language, dr_grpo, tinyzero, simplerl, logic_rl"
+        UserError,
+        match="'r2'.*r1, r1_language, r1_scenarios, dr_grpo, tinyzero, simplerl, logic_rl",
     ):
         score("r2", "", SUM)
     with pytest.raises(UserError, match="chess"):
@@ -822,6 +836,61 @@ def test_the_answer_is_not_thinking_and_the_length_limit_takes_the_share():
     assert (
         score("r1_language", r"so we say \boxed{24}", SUM, style="boxed").total == 2
     )  # without tags all of it is thinking
+
+
+def test_thinking_without_words_has_no_share_and_its_words_are_counted():
+    assert language_share("3*8=24") is None
+    assert language_share("我们") == 0
+    silent = score("r1_language", tagged("24", "3*8=24"), SUM)
+    foreign = score("r1_language", tagged("24", "我们 3*8=24"), SUM)
+    mixed = score("r1_language", tagged("24", "so 我们 say"), SUM)
+    assert silent.total == foreign.total == 1
+    assert (silent.words, silent.latin_words) == (0, 0)
+    assert (foreign.words, foreign.latin_words) == (2, 0)
+    assert (mixed.words, mixed.latin_words) == (4, 2)
+    assert mixed.total == 1.5
+
+
+# ---------------------------------------------------------------- a summary, and forbidden words
+
+
+@pytest.mark.parametrize(
+    "shown, summary",
+    [
+        ("In short, 3*8 is 24. <answer>24</answer>", "In short, 3*8 is 24."),
+        ("<answer>24</answer> for 3*8 is 24.", "for 3*8 is 24."),
+        ("So it is <answer>24</answer>, as 3*8 says.", "So it is , as 3*8 says."),
+        (r"In short, \boxed{24}", r"In short, \boxed{24}"),
+        ("<answer>24</answer>", ""),
+        ("", ""),
+    ],
+)
+def test_a_summary_is_what_stands_beside_the_answer(shown, summary):
+    assert summary_of("we try 3*8</think> " + shown) == summary
+
+
+def test_what_stands_in_the_thinking_is_no_summary():
+    assert summary_of("in short, 24 <answer>24</answer>") == ""
+
+
+def test_a_short_summary_is_paid_and_a_long_one_is_not():
+    response = "so</think> {} <answer>24</answer>"
+    for characters, paid in ((0, 0), (1, 1), (LONGEST_SUMMARY, 1), (LONGEST_SUMMARY + 1, 0)):
+        got = score("r1_scenarios", response.format("x" * characters), SUM)
+        assert (got.total, got.format, got.accuracy) == (2 + paid, 1 + paid, 1), characters
+
+
+@pytest.mark.parametrize("place", ["so {}</think> It is", "so</think> It is {}"])
+def test_a_forbidden_word_takes_everything_wherever_it_stands(place):
+    for word in ("Damn", "shut up", "idiots"):
+        got = score("r1_scenarios", place.format(word) + " <answer>24</answer>", SUM)
+        assert (got.total, got.format, got.accuracy) == (0, 0, 1)
+    assert score("r1_scenarios", place.format("well") + " <answer>24</answer>", SUM).total == 3
+
+
+def test_the_length_limit_takes_the_summary_too():
+    response = "so</think> It is three times eight. <answer>24</answer>"
+    assert score("r1_scenarios", response, SUM, finished=False).total == 0
 
 
 # ---------------------------------------------------------------- any text at all
