@@ -11,6 +11,7 @@ NAMES = (
     "template",
     "four_habits",
     "bugs",
+    "test_time",
 )
 
 

@@ -12,10 +12,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import eval
 import grpo
 import model as lm
 import reward
@@ -31,6 +33,7 @@ from experiments import (
     lab,
     length_bias,
     results,
+    test_time,
     training,
 )
 
@@ -205,13 +208,55 @@ def test_what_the_priming_traces_hold():
     assert set(thoughts("empty", tokenizer)) == {""}
 
 
+def test_scrambled_traces_differ_in_their_verdicts_alone():
+    honest = test_time.pairs(test_time.VERDICTS, 200, 300)
+    scrambled = test_time.pairs(test_time.SCRAMBLED, 200, 300)
+    verdict = test_time.VERDICT
+    called = {"yes": [], "no": []}  # what stands behind the last try, by what is true of it
+    for (prompt, response), (same_prompt, other) in zip(honest, scrambled):
+        assert prompt == same_prompt
+        assert verdict.sub("", response) == verdict.sub("", other)
+        called[verdict.findall(response)[-1]].append(verdict.findall(other)[-1])
+    assert "yes" not in [said for _, text in honest for said in verdict.findall(text)[:-1]]
+    for said in called.values():
+        assert 0.35 < said.count("yes") / len(said) < 0.65
+        assert len(said) > 60
+
+
+@pytest.mark.parametrize("method", test_time.METHODS)
+def test_a_method_is_one_of_the_evaluation(method):
+    flags = test_time.METHODS[method]
+    given = set(flags)
+    if "force_wait" in flags:
+        given.add("wait_text")
+    if "think_cap" in flags:
+        given.add("answer_tokens")
+    chosen = {**test_time.COMMON, **flags, "max_new_tokens": test_time.LONGEST}
+    settings = eval.EvalConfig(**chosen)
+    assert eval.settled(settings, given) == settings
+
+
+def test_a_verdict_counts_where_the_thinking_ends():
+    texts = ["1+2=3 yes</think> <answer>1+2</answer>"] * 3  # two of them are right
+    texts += ["1+1=2 yes\n1+2=3 no</think> <answer>1+2</answer>", "1+2=3", "</think> yes"]
+    group = SimpleNamespace(
+        responses=[SimpleNamespace(text=text) for text in texts],
+        right=[True, True, False, True, False, False],
+    )
+    assert test_time.told([group]) == {"right if yes": 2 / 3, "right if not": 1 / 3}
+    nothing = SimpleNamespace(responses=[], right=[])
+    assert test_time.told([nothing]) == {"right if yes": None, "right if not": None}
+
+
 # ---------------------------------------------------------------- from start to end; what is there
 
+WITHOUT_RL = ("test_time",)
 SMALL = {
     "difficulty_bias": {"GROUPS": 8},
     "length_growth": {"STEPS": 6},
     "aha": {"STEPS": 6},
     "four_habits": {"STEPS": 6},
+    "test_time": {"PROBLEMS": 2, "LONGEST": 90},
 }
 
 
@@ -270,8 +315,9 @@ def test_an_experiment_runs_at_a_small_size(small, monkeypatch, name, capsys):
     assert all(len(found) == 1 for found in result["arms"].values())
     assert result["verdict"] in ("holds", "does not hold", "undecided")
     assert result["verdict"] in results.report(result)
-    # What is trained with is the project's own loss: a change of grpo.py changes every experiment.
-    assert losses
+    # What is trained with is the project's own loss: a change of grpo.py changes every experiment
+    # that has RL.
+    assert bool(losses) is (name not in WITHOUT_RL)
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
@@ -402,7 +448,7 @@ def test_the_readme_tells_the_committed_verdict(name):
         result = json.loads(path.read_text())
         claim = catalogue.claim(name)
         readme = (ROOT / "README.md").read_text()
-        assert f"- `{name}`: {claim}\n" in readme
+        assert f"- `{name}`: " in readme  # in fewer words
         assert result["verdict"] == "holds" or "All seven hold" not in readme
         assert f"| {claim} | **{result['verdict']}** | {len(result['seeds'])} | " in row
     else:
