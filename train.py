@@ -510,9 +510,55 @@ def update(
     # 1. What the sums are divided by; then what has no gradient is left out.
     rollouts, advantage, denominators = with_gradient(rollouts, advantage, config)
 
-    # 2. Each prompt is computed once, for its whole group.
+    # 2. The gradient of the whole step, in micro-batches.
+    stats = add_gradients(
+        model,
+        optimizer,
+        rollouts,
+        advantage,
+        denominators,
+        config,
+        token_budget or config.token_budget or default_budget(model.device),
+        reference,
+        critic,
+        critic_optimizer,
+    )
+
+    # 3. Check, then let the weights move.
+    if on_policy:
+        try:
+            check_gap(stats, config.max_logprob_gap, model.dtype)
+        except UserError:
+            optimizer.drop_gradients()
+            if critic:
+                critic_optimizer.drop_gradients()
+            raise
+    if rollouts:
+        stats["grad_norm"] = optimizer.step(lr, config.clip_norm)
+    if rollouts and critic:
+        stats["critic_grad_norm"] = critic_optimizer.step(config.critic_lr, config.clip_norm)
+    return stats
+
+
+def add_gradients(
+    model: lm.Transformer,
+    optimizer: MasterAdamW,
+    rollouts: list[sample.Rollout],
+    advantage: torch.Tensor,
+    denominators: grpo.Denominators,
+    config: TrainConfig,
+    budget: int,
+    reference: lm.Transformer | None,
+    critic: ppo.Critic | None,
+    critic_optimizer: MasterAdamW | None,
+) -> dict:
+    """Put a step's gradient into the optimizers' sums, and return what to log of it.
+
+    rollouts, with their advantages [B] or [B, T], and denominators are those of `with_gradient`;
+    budget: tokens of a micro-batch. No weight moves.
+    """
+    # 1. Each prompt is computed once, for its whole group.
     prompts = [rollout.prompt for rollout in rollouts]
-    budget = token_budget or config.token_budget or default_budget(model.device)
     shared = lm.SharedPrompts(model, prompts, budget)
     prompts_of_reference = None
     if reference and not critic:
@@ -524,7 +570,7 @@ def update(
         prompts_of_critic = lm.SharedPrompts(critic.body, prompts, budget)
         held += prompts_of_critic.held
 
-    # 3. Micro-batches: their gradients add up to that of the whole step.
+    # 2. Micro-batches: their gradients add up to that of the whole step.
     figures = []  # of each micro-batch, on the model's device
     padding = 0
     for batch in micro_batches(costs_of(rollouts), budget - held, model.packs):
@@ -552,25 +598,13 @@ def update(
     if prompts_of_critic:
         prompts_of_critic.backward()
         critic_optimizer.accumulate()
+
+    # 3. What they were like.
     stats = step_stats(figures)
     stats["tokens"] = sum(len(rollout.response) for rollout in rollouts)
     stats["padding"] = padding
     if critic:
         stats["critic_grad_norm"] = 0.0  # of no rollouts, as the policy's
-
-    # 4. Check, then let the weights move.
-    if on_policy:
-        try:
-            check_gap(stats, config.max_logprob_gap, model.dtype)
-        except UserError:
-            optimizer.drop_gradients()
-            if critic:
-                critic_optimizer.drop_gradients()
-            raise
-    if rollouts:
-        stats["grad_norm"] = optimizer.step(lr, config.clip_norm)
-    if rollouts and critic:
-        stats["critic_grad_norm"] = critic_optimizer.step(config.critic_lr, config.clip_norm)
     return stats
 
 
